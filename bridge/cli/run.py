@@ -1,0 +1,28 @@
+"""``bridge run``: the daemon."""
+
+from __future__ import annotations
+
+import argparse
+
+from bridge.cli.common import Subparsers, command, config_argument, mapping_set
+from bridge.config import load
+from bridge.runtime.daemon import Daemon
+
+
+def add(subparsers: Subparsers) -> None:
+    """The command's arguments."""
+    parser = command(
+        subparsers,
+        "run",
+        "read change events, publish canonical events, exactly once, until SIGTERM",
+        "bridge run --config config.yaml",
+    )
+    config_argument(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check everything first, then work until told to stop."""
+    config = load(arguments.config)
+    mappings = {name: mapping_set(config.mappings, name, source.catalog) for name, source in config.sources.items()}
+    return Daemon(config, mappings).run()

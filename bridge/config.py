@@ -1,0 +1,386 @@
+"""The config file: read whole, every mistake at once, frozen.
+
+``${env:NAME}`` and ``${file:/path}`` stand for text from outside (secrets above all); they are filled in after the file was
+checked, so that a diagnostic never shows what they hold. An unknown key is a mistake, never passed in silence.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+
+from bridge.core.connectors import CONNECTORS, refusal
+from bridge.errors import ConfigInvalid
+from bridge.kafka.settings import DENIED
+from bridge.located_yaml import Located, parse
+from bridge.model import Diagnostic, SourceSettings
+from bridge.runtime.worker import Limits
+
+_NAME = {"type": "string", "pattern": r"^[A-Za-z0-9_-]{1,80}$"}
+_TOPIC = {"type": "string", "pattern": r"^[A-Za-z0-9._-]{1,249}$"}
+_COUNT = {"type": "integer", "minimum": 1}
+_SECONDS = {"type": "number", "exclusiveMinimum": 0}
+
+
+def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+
+
+SCHEMA: dict[str, Any] = _object(
+    {
+        "application": _NAME,
+        "kafka": {
+            "type": "object",
+            "required": ["bootstrap.servers"],
+            "additionalProperties": {"type": ["string", "number", "boolean"]},
+        },
+        "sources": {
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": _NAME,
+            "additionalProperties": _object(
+                {
+                    "connector": {"type": "string"},
+                    "topics": {"type": "array", "items": _TOPIC, "minItems": 1, "uniqueItems": True},
+                    "transaction_topic": _TOPIC,
+                    "log": _TOPIC,
+                    "signal_table": {"type": "string", "minLength": 1},
+                    "catalog": {"type": "string", "minLength": 1},
+                    "decimal_handling_mode": {"enum": ["precise", "string", "double"]},
+                    "dead_letter_topic": _TOPIC,
+                    "changelog_topic": _TOPIC,
+                },
+                "connector",
+            ),
+        },
+        "mappings": {"type": "string", "minLength": 1},
+        "state": _object({"directory": {"type": "string", "minLength": 1}}),
+        "http": _object({"host": {"type": "string"}, "port": {"type": "integer", "minimum": 0, "maximum": 65535}}),
+        "logs": _object(
+            {"format": {"enum": ["json", "console"]}, "level": {"enum": ["debug", "info", "warning", "error"]}}
+        ),
+        "topics": _object({"partitions": _COUNT, "replication_factor": {"type": "integer", "minimum": -1}}),
+        "errors": _object(
+            {
+                "max_share": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+                "of_last": {"type": "integer", "minimum": 10},
+            }
+        ),
+        "limits": _object(
+            {
+                "read_records_max": _COUNT,
+                "commit_rows": _COUNT,
+                "commit_seconds": _SECONDS,
+                "idle_commit_seconds": _SECONDS,
+                "refresh_offsets_seconds": _SECONDS,
+                "read_ahead_rows_max": _COUNT,
+                "incomplete_after_seconds": _SECONDS,
+                "state_cache_rows": _COUNT,
+                "back_off_seconds_max": _SECONDS,
+                "released_positions_max": _COUNT,
+                "session_timeout_seconds": _SECONDS,
+                "transaction_timeout_seconds": _SECONDS,
+            }
+        ),
+    },
+    "kafka",
+    "sources",
+    "mappings",
+)
+
+
+class Source(msgspec.Struct, frozen=True):
+    """One source: what the core needs, and the names of the topics around it."""
+
+    settings: SourceSettings
+    changelog_topic: str
+    catalog: dict[str, dict[str, str]] | None
+
+    @property
+    def owner_topic(self) -> str:
+        return self.settings.log or self.settings.transaction_topic
+
+
+class Config(msgspec.Struct, frozen=True):
+    """The whole config with its defaults; paths are relative to the config file's directory."""
+
+    application: str
+    kafka: dict[str, str]
+    sources: dict[str, Source]
+    mappings: Path
+    state_directory: Path
+    http_host: str
+    http_port: int
+    log_format: str
+    log_level: str
+    partitions: int
+    replication_factor: int
+    limits: Limits
+    session_timeout_seconds: float
+    transaction_timeout_seconds: float
+
+
+DEFAULTS: dict[str, Any] = {
+    "application": "bridge",
+    "state": {"directory": "state"},
+    "http": {"host": "127.0.0.1", "port": 8080},
+    "logs": {"format": "json", "level": "info"},
+    "topics": {"partitions": 3, "replication_factor": -1},
+    "errors": {"max_share": 0.5, "of_last": 200},
+    "limits": {
+        **msgspec.structs.asdict(Limits()),
+        "released_positions_max": 1_000_000,
+        "session_timeout_seconds": 45.0,
+        "transaction_timeout_seconds": 60.0,
+    },
+}
+
+
+def load(path: Path) -> Config:
+    """Raises ConfigInvalid with every mistake in the file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigInvalid([Diagnostic("C001", f"the config file cannot be read: {reason}", str(path))]) from None
+    located = parse(text, str(path))
+    problems = list(located.diagnostics)
+    data: Any = located.data
+    if not problems:
+        problems = check(located)
+    if not problems:
+        data = _filled_in(located, problems)
+    catalogs = {} if problems else _catalogs(located, data, path.parent, problems)
+    if problems:
+        raise ConfigInvalid(problems)
+    return _config(data, catalogs, path.parent)
+
+
+# -- checks ------------------------------------------------------------------------------------------------------------
+
+
+def check(located: Located) -> list[Diagnostic]:
+    """Every mistake that the text alone shows."""
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    errors = sorted(validator.iter_errors(located.data), key=lambda error: list(map(str, error.absolute_path)))
+    problems = [problem for error in errors for problem in _described(located, error)]
+    if isinstance(located.data, dict):
+        problems += _kafka_problems(located) + _source_problems(located)
+    return problems
+
+
+def _described(located: Located, error: jsonschema.ValidationError) -> list[Diagnostic]:
+    path = tuple(error.absolute_path)
+    wants: Any = error.validator_value
+    given: Any = error.instance
+    where = ".".join(map(str, path)) or "the config"
+    if error.validator == "additionalProperties":
+        schema: Any = error.schema
+        known = list(schema.get("properties", {}))
+        unknown = [key for key in given if key not in known]
+        return [_unknown_key(located, (*path, key), known) for key in unknown]
+    if error.validator == "required":
+        missing = [key for key in wants if key not in given]
+        return [located.diagnostic("C003", f"{where}: {key!r} is missing", located.index(path)) for key in missing[:1]]
+    if error.validator == "enum":
+        wanted = ", ".join(map(str, wants))
+        return [located.diagnostic("C004", f"{where} must be one of: {wanted}", located.index(path))]
+    if error.validator == "pattern":
+        return [
+            located.diagnostic("C004", f"{where} is not a valid name: {error.validator_value}", located.index(path))
+        ]
+    if error.validator == "type":
+        return [located.diagnostic("C004", f"{where} must be of type {error.validator_value}", located.index(path))]
+    return [located.diagnostic("C004", f"{where}: {error.validator} {error.validator_value}", located.index(path))]
+
+
+def _unknown_key(located: Located, path: tuple[str | int, ...], known: list[str]) -> Diagnostic:
+    close = get_close_matches(str(path[-1]), known, 1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(sorted(known))}"
+    name = ".".join(map(str, path))
+    return located.diagnostic("C002", f"unknown key {name!r}", located.index(path, key=True), hint)
+
+
+def _kafka_problems(located: Located) -> list[Diagnostic]:
+    kafka = located.data.get("kafka")
+    if not isinstance(kafka, dict):
+        return []
+    return [
+        located.diagnostic(
+            "C005",
+            f"kafka.{name} may not be set: {DENIED[name]}",
+            located.index(("kafka", name), key=True),
+            "remove it",
+        )
+        for name in kafka
+        if name in DENIED
+    ]
+
+
+def _source_problems(located: Located) -> list[Diagnostic]:
+    sources = located.data.get("sources")
+    problems: list[Diagnostic] = []
+    for name, source in sources.items() if isinstance(sources, dict) else ():
+        if not isinstance(source, dict):
+            continue
+        path: tuple[str | int, ...] = ("sources", name)
+        connector = source.get("connector")
+        if isinstance(connector, str) and connector not in CONNECTORS:
+            problems.append(located.diagnostic("C006", refusal(connector), located.index((*path, "connector"))))
+        many, single = "topics" in source or "transaction_topic" in source, "log" in source
+        if many == single:
+            text = f"sources.{name} needs either 'topics' and 'transaction_topic', or 'log' alone"
+            problems.append(located.diagnostic("C007", text, located.index(path, key=True)))
+        elif many and not ("topics" in source and "transaction_topic" in source):
+            missing = "transaction_topic" if "topics" in source else "topics"
+            text = f"sources.{name}: {missing!r} is missing"
+            hint = "the connector writes BEGIN and END to <topic.prefix>.transaction when provide.transaction.metadata=true"
+            problems.append(located.diagnostic("C003", text, located.index(path, key=True), hint))
+    return problems
+
+
+# -- text from outside -------------------------------------------------------------------------------------------------
+
+_REFERENCE = re.compile(r"\$\{(env|file):([^}]+)\}")
+
+
+def _filled_in(located: Located, problems: list[Diagnostic]) -> Any:
+    def fill(value: Any, path: tuple[str | int, ...]) -> Any:
+        if isinstance(value, dict):
+            return {key: fill(part, (*path, key)) for key, part in value.items()}
+        if isinstance(value, list):
+            return [fill(part, (*path, number)) for number, part in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+
+        def replace(match: re.Match[str]) -> str:
+            found = _outside(match[1], match[2])
+            if found is None:
+                kind = "environment variable" if match[1] == "env" else "file"
+                problems.append(
+                    located.diagnostic(
+                        "C008", f"{'.'.join(map(str, path))}: {kind} {match[2]} cannot be read", located.index(path)
+                    )
+                )
+                return ""
+            return found
+
+        return _REFERENCE.sub(replace, value)
+
+    return fill(located.data, ())
+
+
+def _outside(kind: str, name: str) -> str | None:
+    if kind == "env":
+        return os.environ.get(name)
+    try:
+        return Path(name).read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+# -- catalogs ----------------------------------------------------------------------------------------------------------
+
+_CATALOG = _object(
+    {
+        "tables": {
+            "type": "object",
+            "additionalProperties": _object(
+                {"columns": {"type": "object", "additionalProperties": {"type": "string"}}}, "columns"
+            ),
+        }
+    },
+    "tables",
+)
+
+
+def read_catalog(path: Path) -> tuple[dict[str, dict[str, str]], list[Diagnostic]]:
+    """A source catalog: the declared type of each column of each table, and what is wrong with the file."""
+    try:
+        located = parse(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError):
+        return {}, [Diagnostic("C009", "the catalog cannot be read", str(path))]
+    problems = list(located.diagnostics)
+    if not problems:
+        for error in jsonschema.Draft202012Validator(_CATALOG).iter_errors(located.data):
+            problems += _described(located, error)
+    if problems:
+        return {}, problems
+    return {table: dict(content["columns"]) for table, content in located.data["tables"].items()}, []
+
+
+def _catalogs(
+    located: Located, data: Any, base: Path, problems: list[Diagnostic]
+) -> dict[str, dict[str, dict[str, str]]]:
+    catalogs = {}
+    for name, source in data["sources"].items():
+        if "catalog" in source:
+            catalogs[name], found = read_catalog(base / source["catalog"])
+            if any(problem.line == 0 for problem in found):
+                where = located.index(("sources", name, "catalog"))
+                found = [located.diagnostic("C009", f"{source['catalog']}: the catalog cannot be read", where)]
+            problems += found
+    return catalogs
+
+
+# -- the result --------------------------------------------------------------------------------------------------------
+
+
+def _config(data: dict[str, Any], catalogs: dict[str, dict[str, dict[str, str]]], base: Path) -> Config:
+    parts = {
+        key: {**default, **(data.get(key) or {})} for key, default in DEFAULTS.items() if isinstance(default, dict)
+    }
+    application = data.get("application", DEFAULTS["application"])
+    limits = dict(parts["limits"])
+    released = limits.pop("released_positions_max")
+    session, transaction = limits.pop("session_timeout_seconds"), limits.pop("transaction_timeout_seconds")
+    sources = {
+        name: Source(
+            _settings(name, source, parts["errors"], released),
+            source.get("changelog_topic", f"{application}.{name}.changelog"),
+            catalogs.get(name),
+        )
+        for name, source in data["sources"].items()
+    }
+    return Config(
+        application,
+        {name: _librdkafka(value) for name, value in data["kafka"].items()},
+        sources,
+        base / data["mappings"],
+        base / parts["state"]["directory"],
+        parts["http"]["host"],
+        parts["http"]["port"],
+        parts["logs"]["format"],
+        parts["logs"]["level"],
+        parts["topics"]["partitions"],
+        parts["topics"]["replication_factor"],
+        Limits(**limits),
+        session,
+        transaction,
+    )
+
+
+def _settings(name: str, source: dict[str, Any], errors: dict[str, Any], released: int) -> SourceSettings:
+    return SourceSettings(
+        name=name,
+        connector=source["connector"],
+        topics=tuple(source.get("topics", ())),
+        transaction_topic=source.get("transaction_topic", ""),
+        log=source.get("log", ""),
+        signal_table=source.get("signal_table", "debezium_signal"),
+        decimal_handling_mode=source.get("decimal_handling_mode", "precise"),
+        dead_letter_topic=source.get("dead_letter_topic", f"{name}.DLT"),
+        released_positions_max=released,
+        max_share=errors["max_share"],
+        of_last=errors["of_last"],
+    )
+
+
+def _librdkafka(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

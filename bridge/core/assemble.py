@@ -1,0 +1,443 @@
+"""Step 2, assemble: change events and BEGIN/END of many partitions → whole source transactions, in commit order.
+
+The law of this step
+  - ENDs give the order. The transaction whose END is next takes its rows from the heads of the partitions' queues until
+    the *distinct* rows of the tables that we read meet END's counts; then it is released.
+  - A row at a head that is not of that transaction, and whose predecessor committed before it, belongs to a transaction
+    that was released before: a repeat, dropped on sight. Every later transaction has a later predecessor.
+  - An END whose commit position was released before is a repeat. Positions that go back otherwise are another history.
+  - A transaction that the connector began more than once (BEGIN, no END, another BEGIN) is the union of its runs. Its END
+    counts the last run alone, so it is complete when every partition was read past it and the last run is seen to be
+    whole: per table its rows 1..n, the n-th being the table's last.
+  - Seeds have a place too: before the first transaction that committed after the position they are as of. So that none is
+    overtaken, the first transaction of all, and each that counts the signal table, waits until every partition was read past it.
+  - A partition was *read past* a transaction when it was read to its end as captured after END, or shows a row of a later one.
+  - Need more is a value: ``wants_ends`` asks for the partitions' captured ends, ``waiting()`` says what the head misses.
+
+With one log for rows and markers (single-log mode) everything before an END in the log is all there will be: END alone
+proves completeness and the counts are an assertion.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from heapq import heappop, heappush
+
+from bridge.core.connectors import Connector
+from bridge.core.decode import ChangeEvent, CollectionCount, Decoded, TransactionMarker
+from bridge.core.released import Released
+from bridge.core.transaction import Item, Pending, Queue, Seeds, SourceTransaction, Waiting
+from bridge.errors import HistoryWentBack, TransactionIncomplete
+from bridge.model import InputPartition
+
+
+class Assemble:
+    """The step. ``partitions``: the source's input partitions; ``markers``: the index of the one with BEGIN and END."""
+
+    def __init__(
+        self,
+        connector: Connector,
+        table_numbers: Mapping[str, int],
+        partitions: Sequence[InputPartition],
+        markers: int,
+        *,
+        single_log: bool,
+        signal_table: str,
+        released: Released,
+        snapshot_position: int | None = None,
+    ) -> None:
+        self.connector = connector
+        self.partitions = list(partitions)
+        self.single_log = single_log
+        self.duplicates = 0  # repeats dropped since the pipeline last asked
+        self._table_numbers = table_numbers
+        self._table_names = {number: name for name, number in table_numbers.items()}
+        self._markers = markers
+        self._signal_table = signal_table
+        self._released = released
+        self._queues = [Queue() for _ in partitions]
+        self._of_table: dict[int, set[int]] = {}
+        self._pending: deque[Pending] = deque()
+        self._groups: dict[str, int] = {}  # groups of the pending, counted
+        self._open: TransactionMarker | None = None
+        self._restarted: dict[str, int] = {}  # group → offset of its first BEGIN
+        self._seeds: list[tuple[int, int, int, ChangeEvent]] = []
+        self.snapshot_position = snapshot_position  # of the initial snapshot, once known: its seeds need not wait
+        self._idle_ends: Mapping[int, int] | None = None
+        self._start_ends: Mapping[int, int] | None = None
+        self._out: list[Item] = []
+
+    # -- in ----------------------------------------------------------------------------------------------------------
+
+    def add(self, decoded: Iterable[Decoded], partition: int) -> None:
+        """One partition's decoded records, in offset order. Raises HistoryWentBack, TransactionIncomplete."""
+        queue = self._queues[partition]
+        rows = queue.rows
+        known: int = -1
+        for item in decoded:
+            if item is None:
+                continue
+            queue.seen = True
+            if item.__class__ is TransactionMarker:
+                self._marker(item)
+                if self.single_log and not item.begin:
+                    self._release()
+                continue
+            change: ChangeEvent = item  # type: ignore[assignment]
+            if change.op == "r":
+                self._seed(change)
+                continue
+            rows.append(change)
+            if change.table.number != known:
+                known = change.table.number
+                self._of_table.setdefault(known, set()).add(partition)
+
+    def read_to(self, positions: Mapping[int, int]) -> None:
+        """How far each partition was read: the offset after the last visible record (partition index → offset)."""
+        for partition, position in positions.items():
+            self._queues[partition].position = position
+
+    @property
+    def wants_ends(self) -> bool:
+        """Whether the next step needs the partitions' ends as they are now: call ``ends_are`` with them."""
+        if self._wants_start_ends():
+            return True
+        if self._pending:
+            head = self._pending[0]
+            return head.barrier and head.ends is None
+        return bool(self._seeds) and self._idle_ends is None
+
+    def ends_are(self, ends: Mapping[int, int]) -> None:
+        """The partitions' ends, captured after everything received so far was read."""
+        if self._wants_start_ends():
+            self._start_ends = dict(ends)
+        if self._pending:
+            head = self._pending[0]
+            if head.barrier and head.ends is None:
+                head.ends = dict(ends)
+        elif self._seeds and self._idle_ends is None:
+            self._idle_ends = dict(ends)
+
+    def _wants_start_ends(self) -> bool:
+        unknown = self._start_ends is None and self.snapshot_position is None
+        return unknown and self._released.last < 0 and bool(self._seeds)
+
+    # -- out ---------------------------------------------------------------------------------------------------------
+
+    def release(self) -> list[Item]:
+        """What is whole by now, in order."""
+        if not self.single_log:
+            self._initial_seeds()
+            self._release()
+        out, self._out = self._out, []
+        return out
+
+    def waiting(self) -> Waiting | None:
+        """What the next transaction misses, if it waits for rows."""
+        return self._missing(self._pending[0]) if self._pending else None
+
+    def _missing(self, head: Pending) -> Waiting:
+        missing = {
+            self._table_names[number]: (head.have.get(number, 0), count)
+            for number, count in head.counts.items()
+            if head.restarted or head.have.get(number, 0) < count
+        }
+        return Waiting(head.group, head.position, head.offset, missing)
+
+    def resume_offsets(self) -> dict[int, int]:
+        """Per partition the first record that is still needed: where a successor starts to read."""
+        offsets = {}
+        for partition, queue in enumerate(self._queues):
+            self._drop_repeats(queue)
+            offsets[partition] = queue.rows[0].offset if queue.rows else queue.position
+            for garbage in queue.garbage:
+                offsets[partition] = min(offsets[partition], garbage.offset)
+        for _, partition, offset, _seed in self._seeds:
+            offsets[partition] = min(offsets[partition], offset)
+        for pending in self._pending:
+            for partition, offset in pending.first_taken.items():
+                offsets[partition] = min(offsets[partition], offset)
+        offsets[self._markers] = min([offsets[self._markers], *self._marker_offsets()])
+        return offsets
+
+    def oldest_open_ms(self) -> int | None:
+        """The time of the oldest BEGIN or END that is not released, in ms since the epoch."""
+        times = [self._open.ts_ms] if self._open is not None else []
+        if self._pending:
+            times.append(self._pending[0].ts_ms)
+        return min(times) if times else None
+
+    def backlog(self) -> dict[int, int]:
+        """Rows (for the transaction topic: transactions) that are read ahead, per partition."""
+        if self.single_log:
+            return {}
+        sizes = {partition: len(queue.rows) for partition, queue in enumerate(self._queues)}
+        sizes[self._markers] = len(self._pending)
+        return sizes
+
+    def needed(self) -> set[int]:
+        """The partitions that must not be paused: nothing is queued there, or something waits until they are read past."""
+        everything = range(len(self._queues))
+        if self._idle_ends is not None or (self._seeds and self.snapshot_position is None):
+            return set(everything)
+        needed = {partition for partition in everything if not self._queues[partition].rows}
+        needed.discard(self._markers)
+        if len(self._pending) <= 1:
+            needed.add(self._markers)
+        if self._pending and self._pending[0].barrier:
+            needed.update(p for p in everything if not self._is_past(self._pending[0], p))
+        return needed
+
+    # -- markers -----------------------------------------------------------------------------------------------------
+
+    def _marker(self, marker: TransactionMarker) -> None:
+        if marker.begin:
+            if self._open is not None:  # the connector died inside the open transaction and will begin it again
+                self._restarted.setdefault(self._open.group, self._open.offset)
+            self._open = marker
+            return
+        if self._open is not None and self._open.group == marker.group:
+            self._open = None
+        first_offset = self._restarted.pop(marker.group, None)
+        if self._is_known_end(marker.position):
+            self.duplicates += 1
+            return
+        last = self._pending[-1].position if self._pending else self._released.last
+        if marker.position <= last:
+            raise self._went_back(marker, last)
+        counts, signals = self._counts(marker.counts)
+        restarted = first_offset is not None
+        first_end = self._released.last < 0 and not self._pending
+        self._pending.append(
+            Pending(
+                marker.group,
+                marker.position,
+                counts,
+                marker.ts_ms,
+                marker.offset,
+                marker.offset if first_offset is None else first_offset,
+                restarted,
+                barrier=not self.single_log and (restarted or first_end or signals),
+            )
+        )
+        self._groups[marker.group] = self._groups.get(marker.group, 0) + 1
+        self._idle_ends = None
+
+    def _counts(self, collections: list[CollectionCount]) -> tuple[dict[int, int], bool]:
+        numbers = self._table_numbers
+        counts = {}
+        signals = False
+        for collection in collections:
+            name = collection.data_collection
+            number = numbers.get(name)
+            if number is not None:
+                counts[number] = collection.event_count
+            if name == self._signal_table or name.endswith("." + self._signal_table):
+                signals = True
+        return counts, signals
+
+    def _is_known_end(self, position: int) -> bool:
+        if position in self._released:
+            return True
+        return any(pending.position == position for pending in self._pending) if self._pending else False
+
+    def _went_back(self, marker: TransactionMarker, last: int) -> HistoryWentBack:
+        topic = self.partitions[self._markers]
+        return HistoryWentBack(
+            f"{topic}@{marker.offset}: END of transaction {marker.group} is at commit position {marker.position}, behind {last}, "
+            f"and was never released: the source's history is another one than before",
+            "the database was restored, its replication slot made anew, or a lagging replica took over; to accept the new "
+            "history give this source a new name (its events then have ids of their own) and let the connector snapshot again",
+        )
+
+    def _marker_offsets(self) -> list[int]:
+        offsets = [pending.first_offset for pending in self._pending]
+        offsets.extend(self._restarted.values())
+        if self._open is not None:
+            offsets.append(self._open.offset)
+        return offsets
+
+    # -- rows --------------------------------------------------------------------------------------------------------
+
+    def _release(self) -> None:
+        while self._pending:
+            head = self._pending[0]
+            if not self._is_complete(head):
+                return
+            self._seeds_before(head.position)
+            self._pending.popleft()
+            self._groups[head.group] -= 1
+            if not self._groups[head.group]:
+                del self._groups[head.group]
+            self._released.add(head.position)
+            self._out.append(
+                SourceTransaction(head.group, head.position, head.changes(), head.ts_ms, head.offset, head.rejected)
+            )
+        self._idle_seeds()
+
+    def _is_complete(self, head: Pending) -> bool:
+        if self.single_log:
+            return self._is_complete_in_log(head)
+        if head.barrier and not self._all_past(head):
+            return False
+        if not head.restarted:
+            for number in head.counts:
+                for partition in self._of_table.get(number, ()):
+                    self._take_heads(head, partition)
+            if head.exceeds():  # its END counts one run of several: its first BEGIN lies before our beginning
+                head.restarted = head.barrier = True
+                head.ends = None
+                return False
+            if head.is_short() and not self._filled_with_garbage(head):
+                return False
+            self._reject_garbage(head)
+            return True
+        self._sweep(head)
+        return not head.is_short() and head.last_run_is_whole()
+
+    def _is_complete_in_log(self, head: Pending) -> bool:
+        if head.restarted:
+            self._sweep(head)
+        else:
+            self._take_heads(head, self._markers)
+        if head.is_short() and not self._filled_with_garbage(head):
+            raise TransactionIncomplete(*incomplete(self._missing(head), self.partitions[self._markers]))
+        self._reject_garbage(head)
+        return True
+
+    def _take_heads(self, head: Pending, partition: int) -> None:
+        queue = self._queues[partition]
+        rows = queue.rows
+        group = head.group
+        while rows:
+            change = rows[0]
+            if change.group == group and change.position <= head.position:
+                head.first_taken.setdefault(partition, change.offset)
+                if not head.take(change):
+                    self.duplicates += 1
+            elif change.op == "?":
+                queue.garbage.append(change)
+            elif change.group in self._groups or self.connector.predecessor(change.sequence) >= head.position:
+                return
+            else:
+                self.duplicates += 1
+            rows.popleft()
+
+    def _sweep(self, head: Pending) -> None:
+        """Take a restarted transaction's rows from anywhere in the queues: its runs may lie behind rows of later ones."""
+        for partition, queue in enumerate(self._queues):
+            if not any(change.group == head.group for change in queue.rows):
+                continue
+            kept: deque[ChangeEvent] = deque()
+            for change in queue.rows:
+                if change.group == head.group and change.position <= head.position:
+                    head.first_taken[partition] = min(head.first_taken.get(partition, change.offset), change.offset)
+                    if not head.take(change):
+                        self.duplicates += 1
+                else:
+                    kept.append(change)
+            queue.rows = kept
+
+    def _filled_with_garbage(self, head: Pending) -> bool:
+        """Whether undecodable records fill every missing place: each only where its partition holds no more of this one."""
+        if not any(queue.garbage for queue in self._queues):
+            return False
+        for queue in self._queues:
+            for garbage in list(queue.garbage):
+                if head.short_of(garbage.table.number) > 0 and self._nothing_more(head, queue):
+                    head.fill(garbage)
+                    head.first_taken[garbage.partition] = min(
+                        head.first_taken.get(garbage.partition, garbage.offset), garbage.offset
+                    )
+                    queue.garbage.remove(garbage)
+        return not head.is_short()
+
+    def _nothing_more(self, head: Pending, queue: Queue) -> bool:
+        if queue.rows or self.single_log:
+            return True
+        if not head.barrier:
+            head.barrier = True
+            head.ends = None
+        return self._reached(head.ends)
+
+    def _reject_garbage(self, head: Pending) -> None:
+        """Undecodable records that lie before rows of a complete transaction fill no place: foreign records, or torn repeats."""
+        for partition, queue in enumerate(self._queues):
+            if not queue.garbage:
+                continue
+            taken = max((c.offset for c in head.rows.values() if c.partition == partition), default=-1)
+            head.rejected.extend(garbage for garbage in queue.garbage if garbage.offset < taken)
+            queue.garbage = [garbage for garbage in queue.garbage if garbage.offset > taken]
+
+    def _drop_repeats(self, queue: Queue) -> None:
+        rows = queue.rows
+        last = self._released.last
+        while rows and rows[0].op != "?" and rows[0].group not in self._groups:
+            if self.connector.predecessor(rows[0].sequence) >= last or self._is_open(rows[0].group):
+                return
+            rows.popleft()
+            self.duplicates += 1
+
+    def _is_open(self, group: str) -> bool:
+        return group in self._restarted or (self._open is not None and self._open.group == group)
+
+    # -- seeds -------------------------------------------------------------------------------------------------------
+
+    def _seed(self, seed: ChangeEvent) -> None:
+        if self.single_log or seed.position <= self._released.last:
+            self._emit_seed(seed)  # the log's order is the truth; or late: the row's own position decides
+            return
+        if seed.position == self.snapshot_position and self._released.last < 0:
+            self._emit_seed(seed)
+            return
+        heappush(self._seeds, (seed.position, seed.partition, seed.offset, seed))
+
+    def _initial_seeds(self) -> None:
+        """Nothing was released yet, and every partition has shown how it begins: the earliest snapshot is the beginning."""
+        if self._start_ends is None or self.snapshot_position is not None or self._released.last >= 0:
+            return
+        if all(queue.seen or queue.position >= self._start_ends.get(p, 0) for p, queue in enumerate(self._queues)):
+            initial = [seed[0] for seed in self._seeds if seed[3].sequence.snapshot != "incremental"]
+            self.snapshot_position = min(initial, default=-1)
+            self._seeds_before(self.snapshot_position + 1)
+
+    def _emit_seed(self, seed: ChangeEvent) -> None:
+        if self._out and self._out[-1].__class__ is Seeds:
+            self._out[-1].rows.append(seed)  # type: ignore[union-attr]
+        else:
+            self._out.append(Seeds([seed]))
+
+    def _seeds_before(self, position: int) -> None:
+        while self._seeds and self._seeds[0][0] < position:
+            self._emit_seed(heappop(self._seeds)[3])
+
+    def _idle_seeds(self) -> None:
+        """Seeds whose place is reached: their transaction was released, or there is none up to the captured ends."""
+        self._seeds_before(self._released.last + 1)
+        if self._idle_ends is not None and self._reached(self._idle_ends):
+            self._seeds_before(1 << 63)
+            self._idle_ends = None
+
+    def _all_past(self, head: Pending) -> bool:
+        return head.ends is not None and all(self._is_past(head, partition) for partition in range(len(self._queues)))
+
+    def _is_past(self, head: Pending, partition: int) -> bool:
+        queue = self._queues[partition]
+        if head.ends is not None and queue.position >= head.ends.get(partition, 0):
+            return True
+        rows = queue.rows
+        return bool(rows) and rows[-1].op != "?" and self.connector.predecessor(rows[-1].sequence) >= head.position
+
+    def _reached(self, ends: Mapping[int, int] | None) -> bool:
+        return ends is not None and all(self._queues[partition].position >= end for partition, end in ends.items())
+
+
+def incomplete(waiting: Waiting, markers: InputPartition) -> tuple[str, str]:
+    """Message and hint for a transaction whose rows do not come."""
+    tables = ", ".join(f"{name}: {have} of {count} rows" for name, (have, count) in sorted(waiting.missing.items()))
+    return (
+        f"{markers}@{waiting.offset}: transaction {waiting.group} (commit position {waiting.position}) is short: {tables}",
+        "rows that END counts are not in the topics: a transform or filter of the connector drops them, a topic is not "
+        "listed in `topics`, or retention deleted them; nothing was published beyond this transaction",
+    )

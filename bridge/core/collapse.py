@@ -1,0 +1,184 @@
+"""Step 3, collapse: the many changes of a row inside one source transaction → one ``NetChange``.
+
+c+u=c, u+u=u (first before, last after), u+d=d, c+d=nothing, d+c on one key=u. A primary key change (a delete that names
+its new key, and a create on the same position) is one row under a new key. What a record does not know (TOAST, default
+replica identity) comes from its own ``before``, else from the state, else stays UNKNOWN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+
+from bridge.core.decode import ChangeEvent, TableDecoder
+from bridge.model import UNKNOWN, Row
+
+CREATED = 1  # flag of a stored row: it was created in the stream, so everything that ever joined it was seen
+
+
+class StoredRow(msgspec.Struct, gc=False):
+    """A row in the state. ``position``: commit position of its last change (or what its seed is as of)."""
+
+    position: int
+    flags: int
+    row: Row
+
+
+class Rows(Protocol):
+    """What the core needs of the state: rows by key, and the keys of rows by the values that they join on."""
+
+    def get(self, table: int, row_key: bytes) -> StoredRow | None: ...
+    def put(self, table: int, row_key: bytes, stored: StoredRow | None) -> None: ...
+    def children(self, index: int, join: tuple[object, ...]) -> Iterable[bytes]: ...
+
+
+class NetChange(msgspec.Struct):
+    """What a transaction did to one row. ``old_key`` differs from ``row_key`` when the primary key changed.
+
+    ``before``/``after`` None: no such row. ``order``: place of the first change in the transaction. ``steps``: the row
+    after each change, kept for root tables of mappings that look at steps.
+    """
+
+    table: int
+    row_key: bytes
+    old_key: bytes
+    before: Row | None
+    after: Row | None
+    created: bool
+    order: int
+    steps: list[Row]
+    damaged: bool = False  # a record of it could not be decoded
+
+
+class Collapse:
+    """The step. ``stepped``: numbers of the tables whose steps are kept."""
+
+    def __init__(self, stepped: frozenset[int] = frozenset()) -> None:
+        self._stepped = stepped
+        self.superseded = 0  # changes that a seed of a later position already holds
+        self.truncated: list[str] = []  # tables truncated, since last asked
+
+    def transaction(self, changes: list[ChangeEvent], position: int, rows: Rows) -> list[NetChange]:
+        """Net changes in the order of each row's first change. Nothing is written to ``rows``."""
+        fold = _Fold(changes, position, rows, self._stepped)
+        for order, change in enumerate(changes):
+            if change.op == "t":
+                self.truncated.append(change.table.name)
+            else:
+                fold.add(change, order)
+        self.superseded += fold.superseded
+        return [net for net in fold.net if _happened(net)]
+
+
+def _happened(net: NetChange) -> bool:
+    if net.before is None and net.after is None:
+        return False
+    return net.before != net.after or net.row_key != net.old_key or bool(net.steps)
+
+
+class _Fold:
+    """One transaction's rows, folded one change at a time."""
+
+    def __init__(self, changes: list[ChangeEvent], position: int, rows: Rows, stepped: frozenset[int]) -> None:
+        self.net: list[NetChange] = []
+        self.superseded = 0
+        self._position = position
+        self._rows = rows
+        self._stepped = stepped
+        self._current: dict[tuple[int, bytes], NetChange | None] = {}
+        self._rekeyed: dict[tuple[int, bytes], list[bytes]] = {}  # new key → old keys, in order
+        for change in changes:
+            if change.new_key is not None:
+                self._rekeyed.setdefault((change.table.number, change.new_key), []).append(change.row_key)
+
+    def add(self, change: ChangeEvent, order: int) -> None:
+        number = change.table.number
+        place = (number, change.row_key)
+        op = change.op
+        if self._rekeyed:
+            if change.new_key is not None:
+                return  # its create carries the row on
+            old_keys = self._rekeyed.get(place) if op == "c" else None
+            if old_keys:
+                self._carry(change, old_keys.pop(0), order)
+                return
+        net = self._current.get(place)
+        if net is None:
+            if place in self._current:
+                self.superseded += 1
+                return
+            net = self._first(change.table, change.row_key, order)
+            if net is None:
+                self.superseded += 1
+                return
+        self._apply(net, change)
+
+    def _first(self, table: TableDecoder, row_key: bytes, order: int) -> NetChange | None:
+        """Open the row's net change on what the state holds; None when a seed of a later position was applied already."""
+        place = (table.number, row_key)
+        stored = self._rows.get(table.number, row_key)
+        if stored is not None and stored.position >= self._position:
+            self._current[place] = None
+            return None
+        before = None if stored is None else stored.row
+        net = NetChange(
+            table.number, row_key, row_key, before, before, stored is not None and bool(stored.flags), order, []
+        )
+        self._current[place] = net
+        self.net.append(net)
+        return net
+
+    def _carry(self, change: ChangeEvent, old_key: bytes, order: int) -> None:
+        """The create half of a primary key change: the row under ``old_key`` goes on under the create's key."""
+        number = change.table.number
+        net = self._current.pop((number, old_key), None) or self._first(change.table, old_key, order)
+        if net is None:
+            self.superseded += 1
+            return
+        self._current.pop((number, old_key), None)
+        occupant = self._current.get((number, change.row_key))
+        if occupant is not None and occupant.after is None and occupant is not net:
+            self._current.pop((number, change.row_key))
+        net.row_key = change.row_key
+        self._current[number, change.row_key] = net
+        self._apply(net, change)
+
+    def _apply(self, net: NetChange, change: ChangeEvent) -> None:
+        op = change.op
+        if op == "d":
+            net.after = None
+            return
+        table = change.table
+        if op == "?":
+            net.after = table.from_key(change.row_key)
+            net.damaged = True
+            return
+        after = change.after
+        if after is None:
+            after = table.unknown_row
+        if UNKNOWN in after:
+            after = self._filled(after, net, change)
+        if op == "c" and net.before is None:
+            net.created = True
+        net.after = after
+        if net.table in self._stepped:
+            net.steps.append(after)
+
+    def _filled(self, after: Row, net: NetChange, change: ChangeEvent) -> Row:
+        """Unknown columns of an image: from the row as it was, else from the record's own ``before``."""
+        previous = net.after if net.after is not None else net.before
+        if previous is not None:
+            after = _known_from(after, previous)
+        if UNKNOWN in after and change.before is not None:
+            image = change.table.row(change.before)
+            if image is not None:
+                after = _known_from(after, change.table.without_placeholders(image))
+        return after
+
+
+def _known_from(row: Row, other: Row | None) -> Row:
+    if other is None:
+        return row
+    return tuple(value if value is not UNKNOWN else old for value, old in zip(row, other, strict=True))

@@ -1,0 +1,328 @@
+"""Step 1, decode: a Kafka record → ``ChangeEvent`` · ``TransactionMarker`` · something that is neither.
+
+Only the columns that a mapping uses are taken out of a row. What a record is, is read from its content (Debezium's
+envelope), never from its topic's name, so that one log may carry everything. Records with and without inline schemas
+are told apart one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from bridge.core import wire
+from bridge.core.connectors import Connector, Source
+from bridge.errors import Undecodable
+from bridge.model import UNKNOWN, InboundRecord, InputOffset, Layout, Row
+
+_NULL = b"null"
+_RAW_NULL = msgspec.Raw(_NULL)
+
+
+class TransactionBlock(msgspec.Struct, gc=False):
+    id: str
+    total_order: int = 0
+    data_collection_order: int = 0
+
+
+class CollectionCount(msgspec.Struct, gc=False):
+    data_collection: str
+    event_count: int
+
+
+class Envelope(msgspec.Struct, gc=False):
+    """Debezium's change event, its transaction marker and its heartbeat, in one: each has keys of its own."""
+
+    before: msgspec.Raw = _RAW_NULL
+    after: msgspec.Raw = _RAW_NULL
+    source: Source | None = None
+    transaction: TransactionBlock | None = None
+    op: str = ""
+    status: str = ""
+    id: str = ""
+    event_count: int | None = None
+    data_collections: list[CollectionCount] | None = None
+    ts_ms: int | None = None
+
+
+class WithSchema(msgspec.Struct, gc=False):
+    schema: msgspec.Raw
+    payload: msgspec.Raw
+
+
+class ChangeEvent(msgspec.Struct, gc=False):
+    """One row change, or one seed. ``partition`` is an index into the source's input partitions.
+
+    ``op``: ``c`` ``u`` ``d`` ``t`` (truncate), or ``?`` for a record that could not be decoded (``raw`` holds it).
+    ``group``: the transaction's identity (see connectors); "" for a seed. ``position``: the row's place in the source log;
+    for a seed, the commit position that it is as of. ``after`` holds UNKNOWN where the record does not know.
+    """
+
+    table: TableDecoder
+    op: str
+    row_key: bytes
+    after: Row | None
+    before: msgspec.Raw | None
+    group: str
+    position: int
+    order: int
+    table_order: int
+    partition: int
+    offset: int
+    sequence: Source
+    new_key: bytes | None = None
+    last_of_table: bool = False
+    raw: InboundRecord | None = None
+
+
+class TransactionMarker(msgspec.Struct, gc=False):
+    """BEGIN or END. ``counts`` by table name; empty for BEGIN."""
+
+    begin: bool
+    group: str
+    position: int
+    counts: list[CollectionCount]
+    ts_ms: int
+    partition: int
+    offset: int
+
+
+class TableDecoder:
+    """Takes the used columns out of one table's row images; one per mapped table, shared by all its partitions."""
+
+    def __init__(self, layout: Layout, number: int, decimal_mode: str = "precise") -> None:
+        self.name = layout.table
+        self.layout = layout
+        self.number = number
+        fields = [f"f{i}" for i in range(len(layout.columns))]
+        self._row = msgspec.defstruct(
+            "Row",
+            [
+                (field, Any, msgspec.field(name=column, default=UNKNOWN))
+                for field, column in zip(fields, layout.columns, strict=True)
+            ],
+            gc=False,
+        )
+        self._decode = msgspec.json.Decoder(self._row).decode
+        self.unknown_row: Row = (UNKNOWN,) * len(layout.columns)
+        types = layout.types or ("",) * len(layout.columns)
+        self._converts = [
+            (slot, convert)
+            for slot, sql_type in enumerate(types)
+            if sql_type and (convert := wire.from_catalog(sql_type, decimal_mode)) is not None
+        ]
+        self._schema: bytes | None = None
+
+    def learn(self, schema: bytes) -> None:
+        """Take the columns' types from an inline schema; the same text again costs one comparison."""
+        if schema == self._schema:
+            return
+        self._converts = _converts(schema, self.layout)
+        self._schema = schema
+
+    def row(self, image: msgspec.Raw) -> Row | None:
+        """The used columns of a row image; None for a JSON null. Raises msgspec.DecodeError."""
+        if image == _RAW_NULL:
+            return None
+        row: Row = msgspec.structs.astuple(self._decode(image))
+        if self._converts:
+            row = self._converted(row)
+        return row
+
+    def without_placeholders(self, row: Row) -> Row:
+        """TOAST placeholders mean "unchanged": not known from this record."""
+        return tuple(UNKNOWN if _is_placeholder(value) else value for value in row)
+
+    def from_key(self, row_key: bytes) -> Row:
+        """All that a record key says of its row: its key columns, the rest UNKNOWN."""
+        try:
+            row = self.row(msgspec.Raw(row_key))
+        except msgspec.DecodeError:
+            return self.unknown_row
+        return row or self.unknown_row
+
+    def _converted(self, row: Row) -> Row:
+        values = list(row)
+        for slot, convert in self._converts:
+            value = values[slot]
+            if value is not None and value is not UNKNOWN and value != wire.PLACEHOLDER:
+                values[slot] = convert(value)
+        return tuple(values)
+
+
+def _is_placeholder(value: Any) -> bool:
+    if isinstance(value, str):
+        return value in (wire.PLACEHOLDER, wire.PLACEHOLDER_BASE64)
+    return isinstance(value, list) and any(_is_placeholder(element) for element in value)
+
+
+def _converts(schema: bytes, layout: Layout) -> list[tuple[int, Callable[[Any], Any]]]:
+    document = msgspec.json.decode(schema)
+    images = [f for f in document.get("fields", ()) if f.get("field") in ("after", "before")]
+    columns = {f["field"]: f for f in (images[0]["fields"] if images else document.get("fields", ()))}
+    found = []
+    for slot, column in enumerate(layout.columns):
+        convert = wire.from_schema(columns[column]) if column in columns else None
+        if convert is not None:
+            found.append((slot, convert))
+    return found
+
+
+Decoded = ChangeEvent | TransactionMarker | None
+
+_decode_envelope = msgspec.json.Decoder(Envelope).decode
+_decode_with_schema = msgspec.json.Decoder(WithSchema).decode
+_INLINE = b'{"schema":{'
+_HAS_PLACEHOLDER = (wire.PLACEHOLDER.encode(), wire.PLACEHOLDER_BASE64.encode())
+
+
+class Decode:
+    """The step. ``tables`` holds a decoder per mapped table; rows of other tables are of no concern."""
+
+    def __init__(self, layouts: dict[str, Layout], connector: Connector, decimal_mode: str = "precise") -> None:
+        self.connector = connector
+        self.tables = {
+            name: TableDecoder(layout, number, decimal_mode)
+            for number, (name, layout) in enumerate(sorted(layouts.items()))
+        }
+        self._by_place: dict[tuple[str, str], TableDecoder | None] = {}
+
+    def records(self, records: Sequence[InboundRecord], partition: int) -> list[Decoded]:
+        """One partition's records in offset order. Raises Undecodable for a row whose key cannot be read."""
+        return [self._record(record, partition) for record in records]
+
+    def _record(self, record: InboundRecord, partition: int) -> Decoded:
+        value = record.value()
+        if value is None:
+            return None  # a tombstone: the delete before it said all
+        schema: msgspec.Raw | None = None
+        try:
+            if value.startswith(_INLINE):
+                outer = _decode_with_schema(value)
+                schema, value = outer.schema, bytes(outer.payload)
+            envelope = _decode_envelope(value)
+            if envelope.source is not None:
+                return self._change(envelope, envelope.source, schema, record, partition, value)
+            if envelope.status:
+                return self._marker(envelope, record, partition)
+        except (msgspec.DecodeError, ValueError, KeyError, TypeError, ArithmeticError):
+            return self._garbage(record, partition)
+        if envelope.ts_ms is not None:
+            return None  # a heartbeat
+        return self._garbage(record, partition)
+
+    def _change(
+        self,
+        envelope: Envelope,
+        source: Source,
+        schema: msgspec.Raw | None,
+        record: InboundRecord,
+        partition: int,
+        value: bytes,
+    ) -> ChangeEvent | None:
+        place = (source.schema, source.table)
+        try:
+            table = self._by_place[place]
+        except KeyError:
+            table = self._by_place[place] = self.tables.get(self.connector.collection(source))
+        op = envelope.op
+        if table is None or op not in {"c", "u", "d", "r", "t"}:
+            return None
+        if schema is not None:
+            table.learn(bytes(schema))
+        block = envelope.transaction
+        after = table.row(envelope.after)
+        if after is not None and (_HAS_PLACEHOLDER[0] in value or _HAS_PLACEHOLDER[1] in value):
+            after = table.without_placeholders(after)
+        change = ChangeEvent(
+            table, op, b"", after, envelope.before, "", source.lsn or 0, 0, 0, partition, record.offset(), source
+        )
+        if block is not None:
+            change.group = self.connector.row_group(block.id)
+            change.order = block.total_order
+            change.table_order = block.data_collection_order
+        else:
+            self._seed(change, source, record)
+        if op != "t":
+            change.row_key = row_key(record)
+            if op == "d":
+                change.new_key = _new_key(record)
+        return change
+
+    def _seed(self, change: ChangeEvent, source: Source, record: InboundRecord) -> None:
+        snapshot = source.snapshot
+        if snapshot in ("false", False, None):
+            raise Undecodable(
+                f"{place_of(record)}: a streamed row of {change.table.name} has no transaction block",
+                "set provide.transaction.metadata=true on the Debezium connector: without it source transactions cannot be put together",
+                code="B203",
+            )
+        if snapshot == "incremental":
+            change.position = self.connector.predecessor(source)
+        change.op = "r"
+        change.last_of_table = snapshot in ("last", "last_in_data_collection")
+
+    def _marker(self, envelope: Envelope, record: InboundRecord, partition: int) -> TransactionMarker:
+        return TransactionMarker(
+            envelope.status == "BEGIN",
+            self.connector.marker_group(envelope.id),
+            self.connector.marker_position(envelope.id),
+            envelope.data_collections or [],
+            envelope.ts_ms or 0,
+            partition,
+            record.offset(),
+        )
+
+    def _garbage(self, record: InboundRecord, partition: int) -> ChangeEvent | None:
+        """A record that cannot be read: its table is guessed from the topic, as a last resort, and its row from its key."""
+        topic = record.topic()
+        table = next((t for name, t in self.tables.items() if topic.endswith("." + name)), None)
+        if table is None:
+            raise Undecodable(
+                f"{place_of(record)}: this record is neither a change event, a transaction marker nor a heartbeat of Debezium",
+                "the topic holds foreign records, or a transform (unwrap, ExtractNewRecordState) flattened them: "
+                "the bridge needs Debezium's whole envelope",
+            )
+        return ChangeEvent(
+            table, "?", row_key(record), None, None, "", 0, 0, 0, partition, record.offset(), Source(), raw=record
+        )
+
+
+def place_of(record: InboundRecord) -> InputOffset:
+    return InputOffset(record.topic(), record.partition(), record.offset())
+
+
+def row_key(record: InboundRecord) -> bytes:
+    """The row's identity: its record key's JSON text, without an inline schema. b"" for a table without a primary key."""
+    return _key_payload(record.key(), record)
+
+
+def _new_key(record: InboundRecord) -> bytes | None:
+    """The header of a delete that is half of a primary key change (Debezium reference, "Primary key updates")."""
+    for name, value in record.headers() or ():
+        if name == "__debezium.newkey":
+            return _key_payload(value, record)
+    return None
+
+
+def _key_payload(key: bytes | None, record: InboundRecord) -> bytes:
+    if key is None:
+        return b""
+    if key.startswith(_INLINE):
+        try:
+            return bytes(_decode_with_schema(key).payload)
+        except msgspec.DecodeError as error:
+            raise _unreadable_key(record) from error
+    if not key.startswith(b"{"):
+        raise _unreadable_key(record)
+    return key
+
+
+def _unreadable_key(record: InboundRecord) -> Undecodable:
+    return Undecodable(
+        f"{place_of(record)}: the record key is not a JSON object, so the row it belongs to is not known",
+        "use Kafka Connect's JSON converter for keys; skip the record only by an operator's decision",
+        code="B204",
+    )

@@ -1,0 +1,371 @@
+"""READ FIRST. The data's way: decode → assemble → collapse → aggregate → translate → encode, in batches, without IO.
+
+``receive`` takes records in any interleaving of partitions and any batch size; ``take`` gives what one Kafka transaction
+must hold. What is published is a function of the committed source transactions in commit order, the mapping files and
+recorded decisions; of nothing else. The only thing read from outside is the state (rows by key), which is itself a
+function of the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from bridge.core.aggregate import Aggregate, Touched
+from bridge.core.assemble import Assemble, incomplete
+from bridge.core.checkpoint import Checkpoint
+from bridge.core.collapse import Collapse, Rows, StoredRow
+from bridge.core.connectors import CONNECTORS
+from bridge.core.decode import Decode
+from bridge.core.encode import Encode
+from bridge.core.reject import Breaker, Reject
+from bridge.core.released import Released
+from bridge.core.transaction import Seeds, SourceTransaction, Waiting
+from bridge.core.translate import CanonicalEvent, aggregate_id, translate
+from bridge.errors import TransactionIncomplete, Untranslatable
+from bridge.model import (
+    UNKNOWN,
+    ChangelogRecord,
+    InboundRecord,
+    InputPartition,
+    MappingSet,
+    OutboundRecord,
+    SourceSettings,
+)
+
+
+class State(Rows, Protocol):
+    """The state as the pipeline uses it: rows, and a few named values. All of it is in the changelog."""
+
+    def meta(self, name: bytes) -> bytes | None: ...
+    def put_meta(self, name: bytes, value: bytes | None) -> None: ...
+    def metas(self, prefix: bytes) -> list[tuple[bytes, bytes]]: ...
+    def take_changes(self) -> list[ChangelogRecord]: ...
+
+
+class Counts(msgspec.Struct):
+    """What one batch did, for logs and metrics."""
+
+    records: int = 0
+    row_changes: int = 0
+    transactions: int = 0
+    seeds: int = 0
+    seed_differences: int = 0
+    duplicates: int = 0
+    superseded: int = 0
+    incomplete: int = 0
+    events: dict[str, int] = msgspec.field(default_factory=dict)
+    dead_letters: dict[str, int] = msgspec.field(default_factory=dict)
+    truncated: list[str] = msgspec.field(default_factory=list)
+
+
+class Output(msgspec.Struct):
+    """The content of one Kafka transaction: whole source transactions, their state, and where they end in the input."""
+
+    records: list[OutboundRecord]
+    changelog: list[ChangelogRecord]
+    offsets: dict[InputPartition, int]
+    counts: Counts
+    commit_position: int
+    event_time_ms: int
+
+
+_CHECKPOINT = b"checkpoint"
+_SEEDED = b"seeded"
+_PARKED = b"parked\x00"
+_RELEASED = b"released\x00"
+
+
+def _no_lap(_step: str) -> None:
+    """Nobody measures."""
+
+
+class Pipeline:
+    """One source's core. ``partitions``: all its input partitions, in any order; ``state`` as restored.
+
+    ``lap`` is told the name of each step that was just done, so that a shell with a clock can measure them.
+    """
+
+    def __init__(
+        self,
+        source: SourceSettings,
+        mappings: MappingSet,
+        state: State,
+        partitions: Sequence[InputPartition],
+        lap: Callable[[str], None] = _no_lap,
+    ) -> None:
+        self._lap = lap
+        self._state = state
+        self.source = source
+        self.checkpoint = Checkpoint.decode(state.meta(_CHECKPOINT))
+        self.partitions = sorted(partitions)
+        self._numbers = {partition: number for number, partition in enumerate(self.partitions)}
+        self.markers = InputPartition(source.log or source.transaction_topic, 0)
+        markers = self._numbers[self.markers]
+        connector = CONNECTORS[source.connector]
+        self._decode = Decode(mappings.layouts, connector, source.decimal_handling_mode)
+        tables = {name: decoder.number for name, decoder in self._decode.tables.items()}
+        self._table_names = sorted(tables, key=tables.__getitem__)
+        self._released = _load_released(state, source.released_positions_max)
+        self._assemble = Assemble(
+            connector,
+            tables,
+            self.partitions,
+            markers,
+            single_log=bool(source.log),
+            signal_table=source.signal_table,
+            released=self._released,
+            snapshot_position=self.checkpoint.snapshot_position,
+        )
+        stepped = {tables[m.tables[0].table] for m in mappings.mappings if m.uses_steps}
+        self._collapse = Collapse(frozenset(stepped))
+        self._seeded = _load_seeded(state, tables)
+        self._aggregate = Aggregate(mappings, tables, state, self._seeded)
+        self._encode = Encode(source.name, self.checkpoint.incarnation)
+        layouts = [mappings.layouts[name] for name in self._table_names]
+        self._reject = Reject(source.name, source.dead_letter_topic, layouts, self.partitions, markers)
+        self._breaker = Breaker(source.max_share, source.of_last)
+        self._parked = {name[len(_PARKED) :].decode(): int(value) for name, value in state.metas(_PARKED)}
+        self._mappings_digest = mappings.digest
+        self._event_time_ms = self.checkpoint.event_time_ms
+        self._end_offset = self.checkpoint.end_offset
+        self._commit_position = self.checkpoint.commit_position
+        self._records: list[OutboundRecord] = []
+        self._counts = Counts()
+
+    # -- in ----------------------------------------------------------------------------------------------------------
+
+    def receive(self, records: Sequence[InboundRecord], positions: Mapping[InputPartition, int]) -> None:
+        """Take records, each partition's in offset order; ``positions``: how far each partition was read by now.
+
+        Raises Undecodable (a key or a marker that cannot be read), HistoryWentBack, TransactionIncomplete (single log),
+        Untranslatable (policy ``stop``, or too many failures). After an error the pipeline is of no more use: what it
+        had not given to ``take`` is dropped with it.
+        """
+        self._counts.records += len(records)
+        runs = [(number, self._decode.records(run, number)) for number, run in self._by_partition(records)]
+        self._lap("decode")
+        for number, decoded in runs:
+            self._assemble.add(decoded, number)
+        numbers = self._numbers
+        self._assemble.read_to({numbers[p]: offset for p, offset in positions.items() if p in numbers})
+        self._proceed()
+
+    def _by_partition(self, records: Sequence[InboundRecord]) -> list[tuple[int, list[InboundRecord]]]:
+        runs: list[tuple[int, list[InboundRecord]]] = []
+        topic, partition = "", -1
+        run: list[InboundRecord] = []
+        for record in records:
+            if record.partition() != partition or record.topic() != topic:
+                topic, partition, run = record.topic(), record.partition(), []
+                runs.append((self._numbers[InputPartition(topic, partition)], run))
+            run.append(record)
+        return runs
+
+    @property
+    def wants_ends(self) -> bool:
+        """Whether ``ends_are`` must be told where the partitions end now, before more can be released."""
+        return self._assemble.wants_ends
+
+    def ends_are(self, ends: Mapping[InputPartition, int]) -> None:
+        """The partitions' ends, captured after everything received so far."""
+        self._assemble.ends_are({self._numbers[p]: end for p, end in ends.items() if p in self._numbers})
+        self._proceed()
+
+    def _proceed(self) -> None:
+        released = self._assemble.release()
+        self._lap("assemble")
+        for item in released:
+            if item.__class__ is Seeds:
+                self._seeds(item)  # type: ignore[arg-type]
+            else:
+                self._transaction(item)  # type: ignore[arg-type]
+
+    # -- out ---------------------------------------------------------------------------------------------------------
+
+    def take(self) -> Output:
+        """All that was released since the last call, as the content of one Kafka transaction."""
+        state = self._state
+        for number, block in self._released.take_changes():
+            state.put_meta(_RELEASED + b"%d" % number, block)
+        offsets = self._resume()
+        checkpoint = Checkpoint(
+            {str(partition): offset for partition, offset in offsets.items()},
+            self._end_offset,
+            self._commit_position,
+            self._event_time_ms,
+            self.checkpoint.incarnation,
+            self._mappings_digest,
+            self._assemble.snapshot_position,
+        )
+        state.put_meta(_CHECKPOINT, checkpoint.encode())
+        self.checkpoint = checkpoint
+        counts, self._counts = self._counts, Counts()
+        counts.duplicates, self._assemble.duplicates = self._assemble.duplicates, 0
+        counts.superseded, self._collapse.superseded = self._collapse.superseded, 0
+        counts.truncated, self._collapse.truncated = self._collapse.truncated, []
+        records, self._records = self._records, []
+        return Output(records, state.take_changes(), offsets, counts, self._commit_position, self._event_time_ms)
+
+    def _resume(self) -> dict[InputPartition, int]:
+        resume = self._assemble.resume_offsets()
+        return {self.partitions[number]: offset for number, offset in sorted(resume.items())}
+
+    def resume_offsets(self) -> dict[str, int]:
+        """Where a successor would start to read, as a checkpoint says it."""
+        return {str(partition): offset for partition, offset in self._resume().items()}
+
+    @property
+    def pending(self) -> int:
+        """How much ``take`` would give: row changes and events since the last call."""
+        return self._counts.row_changes + self._counts.seeds + self._counts.transactions
+
+    def waiting(self) -> Waiting | None:
+        """What the next transaction misses, if it waits for rows."""
+        return self._assemble.waiting()
+
+    def incomplete(self, waiting: Waiting) -> TransactionIncomplete:
+        """The error for a transaction whose rows do not come."""
+        return TransactionIncomplete(*incomplete(waiting, self.markers))
+
+    def oldest_open_ms(self) -> int | None:
+        return self._assemble.oldest_open_ms()
+
+    def crowded(self, limit: int) -> tuple[set[InputPartition], set[InputPartition]]:
+        """Partitions read too far ahead (more than ``limit`` rows), and those that may go on (less than half of it)."""
+        needed = self._assemble.needed()
+        pause, resume = set(), set()
+        for number, size in self._assemble.backlog().items():
+            if number in needed or size < limit // 2:
+                resume.add(self.partitions[number])
+            elif size > limit:
+                pause.add(self.partitions[number])
+        return pause, resume
+
+    # -- seeds ---------------------------------------------------------------------------------------------------------
+
+    def _seeds(self, seeds: Seeds) -> None:
+        state = self._state
+        for seed in seeds.rows:
+            number = seed.table.number
+            stored = state.get(number, seed.row_key)
+            row = seed.after
+            if row is not None and (stored is None or stored.position <= seed.position):
+                flags = 0
+                if stored is not None:
+                    flags = stored.flags
+                    row = tuple([old if new is UNKNOWN else new for new, old in zip(row, stored.row, strict=True)])
+                    if row != stored.row:
+                        self._counts.seed_differences += 1
+                state.put(number, seed.row_key, StoredRow(seed.position, flags, row))
+            if seed.last_of_table:
+                self._seeded_table(number, everything=seed.sequence.snapshot == "last")
+        self._counts.seeds += len(seeds.rows)
+        self._lap("aggregate")
+
+    def _seeded_table(self, number: int, *, everything: bool) -> None:
+        before = len(self._seeded)
+        self._seeded.update(range(len(self._table_names)) if everything else (number,))
+        if len(self._seeded) != before:
+            names = sorted(self._table_names[one] for one in self._seeded)
+            self._state.put_meta(_SEEDED, msgspec.json.encode(names))
+
+    # -- transactions --------------------------------------------------------------------------------------------------
+
+    def _transaction(self, transaction: SourceTransaction) -> None:
+        lap = self._lap
+        self._event_time_ms = max(self._event_time_ms, transaction.ts_ms)
+        self._end_offset = transaction.offset
+        self._commit_position = transaction.position
+        counts = self._counts
+        counts.transactions += 1
+        counts.row_changes += len(transaction.changes)
+        self._undecodable(transaction)
+        net = self._collapse.transaction(transaction.changes, transaction.position, self._state)
+        lap("collapse")
+        touched = self._aggregate.transaction(net, transaction.position)
+        lap("aggregate")
+        events: list[CanonicalEvent] = []
+        for one in touched:
+            events.extend(self._unit(one, transaction))
+        lap("translate")
+        if events:
+            self._records.extend(
+                self._encode.transaction(events, transaction.position, self._event_time_ms, transaction.ts_ms)
+            )
+            for event in events:
+                counts.events[event.rule.type] = counts.events.get(event.rule.type, 0) + 1
+            lap("encode")
+
+    def _unit(self, touched: Touched, transaction: SourceTransaction) -> list[CanonicalEvent]:
+        if not touched.complete:
+            self._counts.incomplete += 1
+            return []
+        if self._parked:
+            behind = self._parked.get(self._aggregate_name(touched))
+            if behind is not None:
+                self._dead_letter(touched, transaction, None, behind)
+                return []
+        try:
+            events = translate(touched)
+        except Untranslatable as error:
+            self._rejected(touched, transaction, error)
+            return []
+        self._breaker.passed()
+        return events
+
+    def _rejected(self, touched: Touched, transaction: SourceTransaction, error: Untranslatable) -> None:
+        if touched.mapping.on_error == "stop":
+            raise error
+        self._breaker.failed(error)
+        self._dead_letter(touched, transaction, error, None)
+        if touched.mapping.on_error == "park":
+            name = self._aggregate_name(touched)
+            self._parked[name] = transaction.position
+            self._state.put_meta(_PARKED + name.encode(), b"%d" % transaction.position)
+
+    def _dead_letter(
+        self, touched: Touched, transaction: SourceTransaction, error: Untranslatable | None, behind: int | None
+    ) -> None:
+        record = self._reject.unit(touched, _identity(touched), transaction, error, behind)
+        self._records.append(record)
+        self._count_dead_letter(error.code if error is not None else "B211")
+
+    def _undecodable(self, transaction: SourceTransaction) -> None:
+        for change in transaction.rejected:
+            self._records.append(self._reject.record(change))
+            self._count_dead_letter("B201")
+        for change in transaction.changes:
+            if change.op == "?":
+                self._records.append(self._reject.record(change))
+                self._count_dead_letter("B201")
+
+    def _count_dead_letter(self, code: str) -> None:
+        self._counts.dead_letters[code] = self._counts.dead_letters.get(code, 0) + 1
+
+    def _aggregate_name(self, touched: Touched) -> str:
+        return f"{touched.mapping.aggregate}\x1f{_identity(touched)}"
+
+
+def _identity(touched: Touched) -> str:
+    """The aggregate id, or where its columns do not give one, the root's row key: parking needs a name."""
+    for row in (touched.root_after, touched.root_before):
+        if row is not None:
+            try:
+                return aggregate_id(touched.mapping, row)
+            except Untranslatable:
+                continue
+    return touched.changes[0].row_key.decode(errors="replace")
+
+
+def _load_released(state: State, limit: int) -> Released:
+    released = Released(limit)
+    released.load({int(name[len(_RELEASED) :]): value for name, value in state.metas(_RELEASED)})
+    return released
+
+
+def _load_seeded(state: State, tables: Mapping[str, int]) -> set[int]:
+    names = msgspec.json.decode(state.meta(_SEEDED) or b"[]", type=list[str])
+    return {tables[name] for name in names if name in tables}

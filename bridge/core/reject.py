@@ -1,0 +1,157 @@
+"""Dead letters: what cannot be translated, with every coordinate, in the Kafka transaction that moves past it.
+
+A record that cannot be decoded goes as its raw bytes; a unit that cannot be translated as one JSON document of its net
+changes and images. Both hold row values, so the dead-letter topic needs the source's access rules; logs get neither.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from bridge.core.aggregate import Touched
+from bridge.core.collapse import NetChange
+from bridge.core.decode import ChangeEvent
+from bridge.core.transaction import SourceTransaction
+from bridge.errors import BridgeError, Untranslatable
+from bridge.model import UNKNOWN, InputPartition, Layout, Mapping, Node, OutboundRecord, Row, TableUse
+
+_encode = msgspec.json.Encoder(decimal_format="string").encode
+
+
+class Reject:
+    """Writes the dead letters of one source. ``tables``: layouts by table number."""
+
+    def __init__(
+        self, source: str, topic: str, tables: list[Layout], partitions: list[InputPartition], markers: int
+    ) -> None:
+        self._source = source
+        self._topic = topic
+        self._tables = tables
+        self._partitions = partitions
+        self._markers = markers
+
+    def record(self, garbage: ChangeEvent) -> OutboundRecord:
+        """A record that could not be decoded: its raw key and value."""
+        raw = garbage.raw
+        place = self._partitions[garbage.partition]
+        headers = [
+            ("bridge_kind", b"record"),
+            ("bridge_code", b"B201"),
+            ("bridge_source", self._source.encode()),
+            ("bridge_topic", place.topic.encode()),
+            ("bridge_partition", b"%d" % place.partition),
+            ("bridge_offset", b"%d" % garbage.offset),
+        ]
+        if raw is None:
+            return OutboundRecord(self._topic, b"", b"", headers)
+        return OutboundRecord(self._topic, raw.key() or b"", raw.value() or b"", headers)
+
+    def unit(
+        self,
+        touched: Touched,
+        identity: str,
+        transaction: SourceTransaction,
+        error: Untranslatable | None,
+        parked_behind: int | None,
+    ) -> OutboundRecord:
+        """A unit that could not be translated (``error``), or that is parked behind one (its commit position)."""
+        code = error.code if error is not None else "B211"
+        markers = self._partitions[self._markers]
+        document = {
+            "kind": "unit",
+            "code": code,
+            "message": error.message if error is not None else "an earlier unit of this aggregate is a dead letter",
+            "hint": error.hint if error is not None else "mend that one first; this one follows it in order",
+            "field": error.field if error is not None else "",
+            "place": error.place if error is not None else "",
+            "mapping": touched.mapping.file,
+            "source": self._source,
+            "aggregate": touched.mapping.aggregate,
+            "aggregateId": identity,
+            "transaction": transaction.group,
+            "commitPosition": transaction.position,
+            "commitTime": transaction.ts_ms,
+            "end": {"topic": markers.topic, "partition": markers.partition, "offset": transaction.offset},
+            "parkedBehind": parked_behind,
+            "changes": [self._change(change, transaction) for change in touched.changes],
+            "before": self._image(touched.mapping, touched.before),
+            "after": self._image(touched.mapping, touched.after),
+        }
+        headers = [
+            ("bridge_kind", b"unit"),
+            ("bridge_code", code.encode()),
+            ("bridge_source", self._source.encode()),
+            ("bridge_aggregate", touched.mapping.aggregate.encode()),
+            ("bridge_position", b"%d" % transaction.position),
+            ("content-type", b"application/json"),
+        ]
+        return OutboundRecord(self._topic, identity.encode(), _encode(document), headers)
+
+    def _change(self, change: NetChange, transaction: SourceTransaction) -> dict[str, Any]:
+        records = [
+            [*self._partitions[one.partition], one.offset]
+            for one in transaction.changes
+            if one.table.number == change.table and one.row_key in (change.row_key, change.old_key)
+        ]
+        return {
+            "table": self._tables[change.table].table,
+            "key": change.row_key.decode(errors="replace"),
+            "oldKey": change.old_key.decode(errors="replace"),
+            "records": records,
+            "before": self._row(change.table, change.before),
+            "after": self._row(change.table, change.after),
+        }
+
+    def _row(self, table: int, row: Row | None) -> dict[str, Any] | None:
+        return named(self._tables[table].columns, row)
+
+    def _image(self, mapping: Mapping, node: Node | None, use: TableUse | None = None) -> dict[str, Any] | None:
+        if node is None:
+            return None
+        use = use or mapping.tables[0]
+        layout = next(layout for layout in self._tables if layout.table == use.table)
+        image: dict[str, Any] = {"row": named(layout.columns, node[0])}
+        for number, kid in zip(use.kids, node[1:], strict=True):
+            kid_use = mapping.tables[number]
+            if isinstance(kid, list):
+                image[kid_use.alias] = [self._image(mapping, one, kid_use) for one in kid]
+            else:
+                image[kid_use.alias] = self._image(mapping, kid, kid_use)
+        return image
+
+
+def named(columns: tuple[str, ...], row: Row | None) -> dict[str, Any] | None:
+    """A row as JSON: a column that is unknown is left out, which tells it from null."""
+    if row is None:
+        return None
+    return {column: value for column, value in zip(columns, row, strict=True) if value is not UNKNOWN}
+
+
+class Breaker:
+    """Stops the bridge when too large a share of the latest units fails, instead of draining a topic into dead letters."""
+
+    def __init__(self, max_share: float, of_last: int) -> None:
+        self._limit = max_share * of_last
+        self._of_last = of_last
+        self._units = 0
+        self._failures: list[int] = []
+
+    def passed(self) -> None:
+        self._units += 1
+
+    def failed(self, error: BridgeError) -> None:
+        """Raises Untranslatable (stop) when the share is too large."""
+        self._units += 1
+        self._failures.append(self._units)
+        while self._failures[0] <= self._units - self._of_last:
+            self._failures.pop(0)
+        if len(self._failures) > self._limit:
+            raise Untranslatable(
+                f"{len(self._failures)} of the last {min(self._units, self._of_last)} units could not be translated; "
+                f"the latest: {error.code} {error.message}",
+                "mend the mapping and start again: nothing after the last commit was published; the limit is "
+                "errors.max_share of errors.of_last units",
+                code="B212",
+            )

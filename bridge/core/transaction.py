@@ -1,0 +1,123 @@
+"""What assemble works on: the transactions it gives, an END that waits for its rows, a partition's queue."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from operator import attrgetter
+
+import msgspec
+
+from bridge.core.decode import ChangeEvent
+
+Identity = tuple[
+    int, int, bytes, str
+]  # row position, table, row key, operation: what makes two rows of a transaction one
+
+
+class Seeds(msgspec.Struct, gc=False):
+    """Snapshot rows to be applied now, in order."""
+
+    rows: list[ChangeEvent]
+
+
+class SourceTransaction(msgspec.Struct):
+    """One committed transaction of the source. ``offset``: its END's offset in the transaction topic; times in ms."""
+
+    group: str
+    position: int
+    changes: list[ChangeEvent]
+    ts_ms: int
+    offset: int
+    rejected: list[ChangeEvent]  # records that could not be decoded and fill no place
+
+
+Item = Seeds | SourceTransaction
+
+
+class Waiting(msgspec.Struct):
+    """What the next transaction misses: table → (distinct rows seen, rows that END counts)."""
+
+    group: str
+    position: int
+    offset: int
+    missing: dict[str, tuple[int, int]]
+
+
+class Pending(msgspec.Struct):
+    """An END that is read and not yet released, and the rows taken for it."""
+
+    group: str
+    position: int
+    counts: dict[int, int]
+    ts_ms: int
+    offset: int
+    first_offset: int
+    restarted: bool
+    barrier: bool
+    ends: Mapping[int, int] | None = None
+    rows: dict[Identity, ChangeEvent] = msgspec.field(default_factory=dict)
+    have: dict[int, int] = msgspec.field(default_factory=dict)
+    first_taken: dict[int, int] = msgspec.field(default_factory=dict)
+    run: dict[int, dict[int, int]] = msgspec.field(
+        default_factory=dict
+    )  # table → order in table → highest row position
+    rejected: list[ChangeEvent] = msgspec.field(default_factory=list)
+
+    def take(self, change: ChangeEvent) -> bool:
+        """Add a row; False when it was there already (a repeat inside the transaction)."""
+        number = change.table.number
+        if self.restarted:
+            orders = self.run.setdefault(number, {})
+            orders[change.table_order] = max(orders.get(change.table_order, 0), change.position)
+        identity = (change.position, number, change.row_key, change.op)
+        if identity in self.rows:
+            return False
+        self.rows[identity] = change
+        self.have[number] = self.have.get(number, 0) + 1
+        return True
+
+    def fill(self, garbage: ChangeEvent) -> None:
+        """An undecodable record takes a missing place of its table."""
+        number = garbage.table.number
+        self.rows[-1, number, b"%d:%d" % (garbage.partition, garbage.offset), "?"] = garbage
+        self.have[number] = self.have.get(number, 0) + 1
+
+    def short_of(self, number: int) -> int:
+        return self.counts.get(number, 0) - self.have.get(number, 0)
+
+    def is_short(self) -> bool:
+        have = self.have
+        return any(have.get(number, 0) < count for number, count in self.counts.items())
+
+    def exceeds(self) -> bool:
+        return any(count > self.counts.get(number, 0) for number, count in self.have.items())
+
+    def last_run_is_whole(self) -> bool:
+        """Per table: rows 1..n of the last run were seen, and its n-th is the last row of that table at all."""
+        for number, count in self.counts.items():
+            orders = self.run.get(number, {})
+            if any(order not in orders for order in range(1, count + 1)):
+                return False
+            if count and orders[count] < max(orders.values()):
+                return False
+        return True
+
+    def changes(self) -> list[ChangeEvent]:
+        """In source order. Rows on one position (a COPY, a key change) by their order in the run, then by arrival."""
+        return sorted(self.rows.values(), key=_SOURCE_ORDER)
+
+
+_SOURCE_ORDER = attrgetter("position", "order", "partition", "offset")
+
+
+class Queue:
+    """One partition's rows that are read and not yet taken, in offset order."""
+
+    __slots__ = ("garbage", "position", "rows", "seen")
+
+    def __init__(self) -> None:
+        self.rows: deque[ChangeEvent] = deque()
+        self.garbage: list[ChangeEvent] = []
+        self.position = 0  # offset up to which the partition was read
+        self.seen = False  # its first record was read, or it was read to its end

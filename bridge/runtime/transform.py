@@ -1,0 +1,141 @@
+"""Captured records → events, without a cluster: the same core as ``bridge run``, the same ids and bytes.
+
+A capture is JSON lines, one Kafka record each: either ``{topic, partition, offset, headers: [[name, text], …], key, value}``
+or what ``kcat -J`` prints (``payload`` for the value, headers as one flat list). Files may be gzipped; ``-`` is standard input.
+"""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, cast
+
+import msgspec
+
+from bridge.core.aggregate import Indexes
+from bridge.core.collapse import StoredRow
+from bridge.core.pipeline import Output, Pipeline
+from bridge.errors import Fatal
+from bridge.model import InboundRecord, InputPartition, MappingSet, PlainRecord, SourceSettings
+from bridge.state.rows import RowState
+from bridge.state.store import MemoryStore
+
+BATCH = 10_000
+
+
+def read_captures(names: Sequence[str]) -> list[PlainRecord]:
+    """All records of the files, in topic, partition and offset order, each once. Raises Fatal with file and line."""
+    records: dict[tuple[str, int, int], PlainRecord] = {}
+    for name in names:
+        try:
+            with _open(name) as lines:
+                for number, line in enumerate(lines, 1):
+                    if line.strip():
+                        record = _record(line, name, number)
+                        records[record.topic_name, record.partition_number, record.offset_number] = record
+        except (OSError, EOFError) as error:
+            raise Fatal(f"{name}: the capture cannot be read: {error}", code="B502") from error
+    return [records[place] for place in sorted(records)]
+
+
+def _open(name: str) -> IO[bytes]:
+    if name == "-":
+        return sys.stdin.buffer
+    path = Path(name)
+    return cast("IO[bytes]", gzip.open(path, "rb")) if name.endswith(".gz") else path.open("rb")
+
+
+def _record(line: bytes, name: str, number: int) -> PlainRecord:
+    try:
+        data = msgspec.json.decode(line)
+        value = data["value"] if "value" in data else data["payload"]
+        return PlainRecord(
+            data["topic"],
+            data["partition"],
+            data["offset"],
+            _bytes(data.get("key")),
+            _bytes(value),
+            _headers(data.get("headers") or []),
+            data.get("timestamp", data.get("ts", 0)),
+        )
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
+        raise Fatal(
+            f"{name}:{number}: not a captured record ({type(error).__name__})",
+            "each line is a JSON object with topic, partition, offset, key and value (or payload, as kcat -J prints it)",
+            code="B502",
+        ) from error
+
+
+def _bytes(value: Any) -> bytes | None:
+    if value is None:
+        return None
+    return value.encode() if isinstance(value, str) else msgspec.json.encode(value)
+
+
+def _headers(headers: list[Any]) -> list[tuple[str, bytes | None]]:
+    if headers and isinstance(headers[0], str):
+        headers = [headers[i : i + 2] for i in range(0, len(headers), 2)]
+    return [(name, _bytes(value)) for name, value in headers]
+
+
+def marker_topic(records: Iterable[PlainRecord]) -> str:
+    """The topic that holds BEGIN and END. Raises Fatal when there is none, or more than one."""
+    topics = {r.topic_name for r in records if r.value_bytes and _is_marker(r.value_bytes)}
+    if len(topics) == 1:
+        return topics.pop()
+    found = f"several topics do: {', '.join(sorted(topics))}" if topics else "none does"
+    raise Fatal(
+        f"one topic of the capture must hold the transactions' BEGIN and END, and {found}",
+        "capture the transaction topic (<topic.prefix>.transaction) or the single log beside the tables; "
+        "the connector writes it when provide.transaction.metadata=true",
+        code="B502",
+    )
+
+
+def _is_marker(value: bytes) -> bool:
+    return b'"status":"BEGIN"' in value or b'"status":"END"' in value or b'"status": "END"' in value
+
+
+def settings_for(
+    records: Sequence[PlainRecord], source: str, decimal_mode: str, dead_letter_topic: str
+) -> SourceSettings:
+    """Single-log mode when rows and markers share a topic, else one topic per table."""
+    markers = marker_topic(records)
+    is_log = any(r.topic_name == markers and r.value_bytes and b'"op":' in r.value_bytes for r in records)
+    topics = tuple(sorted({r.topic_name for r in records} - {markers}))
+    return SourceSettings(
+        name=source,
+        connector="postgresql",
+        topics=() if is_log else topics,
+        transaction_topic="" if is_log else markers,
+        log=markers if is_log else "",
+        decimal_handling_mode=decimal_mode,
+        dead_letter_topic=dead_letter_topic,
+    )
+
+
+def transform(records: Sequence[PlainRecord], settings: SourceSettings, mappings: MappingSet) -> Iterator[Output]:
+    """What ``bridge run`` would publish for these records. Raises TransactionIncomplete when the last ones lack rows."""
+    if settings.log:
+        records = [record for record in records if record.topic_name == settings.log]
+    state = RowState(MemoryStore(), {n: layout.columns for n, layout in mappings.layouts.items()}, StoredRow)
+    numbers = {name: number for number, name in enumerate(sorted(mappings.layouts))}
+    state.use_indexes(Indexes(mappings, numbers).of_table)
+    ends = {InputPartition(r.topic_name, r.partition_number): r.offset_number + 1 for r in records}
+    pipeline = Pipeline(settings, mappings, state, list(ends))
+    positions = dict.fromkeys(ends, 0)
+    for start in range(0, len(records), BATCH):
+        batch: list[InboundRecord] = list(records[start : start + BATCH])
+        for record in batch:
+            positions[InputPartition(record.topic(), record.partition())] = record.offset() + 1
+        pipeline.receive(batch, positions)
+        while pipeline.wants_ends:
+            pipeline.ends_are(ends)
+        output = pipeline.take()
+        state.committed(b"")
+        yield output
+    waiting = pipeline.waiting()
+    if waiting is not None:
+        raise pipeline.incomplete(waiting)

@@ -1,0 +1,96 @@
+"""The report that people and machines see: logs, metrics and health of one source."""
+
+from __future__ import annotations
+
+import time
+
+from bridge.core.pipeline import Output
+from bridge.errors import BridgeError
+from bridge.observe.http import OWNER, Health
+from bridge.observe.logs import get_logger
+from bridge.observe.metrics import Metrics
+from bridge.runtime.report import Report
+
+_RESTORE_LOG_SECONDS = 5.0
+
+
+class Watch(Report):
+    """Turns what the runtime says of ``source`` into log lines, metrics and health."""
+
+    def __init__(self, source: str, metrics: Metrics, health: Health) -> None:
+        self._source = source
+        self._metrics = metrics
+        self._health = health
+        self._log = get_logger().bind(source=source)
+        self._state = ""
+        self._said = 0.0
+        self._steps: dict[str, float] = {}
+        self._incomplete_said = False
+
+    def tick(self) -> None:
+        self._health.tick()
+
+    def state(self, state: str) -> None:
+        if state == self._state:
+            return
+        self._state = state
+        self._health.state(self._source, state)
+        self._metrics.owned(self._source, owner=state == OWNER)
+        self._log.info("state", state=state)
+
+    def restoring(self, offset: int, end: int) -> None:
+        self._health.tick()
+        self._metrics.restore_progress(self._source, offset, end)
+        now = time.monotonic()
+        if now - self._said > _RESTORE_LOG_SECONDS:
+            self._said = now
+            self._log.info("restore", changelog_offset=offset, end_offset=end)
+
+    def step(self, step: str, seconds: float) -> None:
+        self._steps[step] = self._steps.get(step, 0.0) + seconds
+
+    def committed(self, output: Output, seconds: float) -> None:
+        source, counts, metrics = self._source, output.counts, self._metrics
+        for step, spent in self._steps.items():
+            metrics.step(source, step, spent)
+        self._steps = {}
+        metrics.kafka_transaction(source, committed=True)
+        metrics.batch_read(
+            source,
+            row_changes=counts.row_changes,
+            transactions=counts.transactions,
+            duplicates=counts.duplicates,
+            seeds=counts.seeds,
+        )
+        metrics.events_published(source, counts.events, seconds)
+        for code, count in counts.dead_letters.items():
+            metrics.dead_letters(source, code, count)
+        self._log.debug("publish", position=output.commit_position, transactions=counts.transactions, seconds=seconds)
+        self._warn(output)
+
+    def _warn(self, output: Output) -> None:
+        counts = output.counts
+        for code, count in counts.dead_letters.items():
+            self._log.warning("dead_letter", code=code, records=count, position=output.commit_position)
+        for table in counts.truncated:
+            self._log.error("truncate", table=table, position=output.commit_position, hint="its rows stay in the state")
+        if counts.seed_differences:
+            self._metrics.seed_differences(self._source, counts.seed_differences)
+            self._log.warning("seed_differences", seeds=counts.seed_differences, hint="changes were missed before")
+        if counts.incomplete and not self._incomplete_said:
+            self._incomplete_said = True
+            self._log.warning(
+                "aggregate_incomplete",
+                position=output.commit_position,
+                reason="its root was neither created in the stream nor were its tables seeded; it fires no events",
+            )
+
+    def aborted(self, error: Exception) -> None:
+        self._metrics.kafka_transaction(self._source, committed=False)
+        code = error.code if isinstance(error, BridgeError) else ""
+        self._log.warning("aborted", code=code, reason=str(error), hint="restored from the checkpoint; nothing is lost")
+
+    def behind(self, records: int, oldest_open_ms: int | None) -> None:
+        self._metrics.lag(self._source, records)
+        age = 0.0 if oldest_open_ms is None else max(0.0, time.time() - oldest_open_ms / 1000)
+        self._metrics.open_transaction_age(self._source, age)

@@ -1,0 +1,66 @@
+"""From the config to the parts of one source: its Kafka clients' settings, and the topics that it needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.kafka.client import ConfluentKafka
+from bridge.kafka.settings import SourceSettings as KafkaSettings
+from bridge.kafka.topics import Topic, check, create, plan, require
+from bridge.model import MappingSet
+from bridge.runtime.crash import crash_point
+
+if TYPE_CHECKING:
+    from bridge.config import Config, Source
+
+
+def event_topics(mappings: MappingSet) -> list[str]:
+    """Every topic that a mapping of this source names."""
+    return sorted({rule.topic for mapping in mappings.mappings for rule in mapping.events})
+
+
+def kafka_for(config: Config, source: Source, mappings: MappingSet) -> ConfluentKafka:
+    """The Kafka port of one source. Raises ConfigInvalid."""
+    name = source.settings.name
+    identity = f"{config.application}.{name}"
+    return ConfluentKafka(
+        KafkaSettings(
+            properties=config.kafka,
+            group=identity,
+            transactional_id=identity,
+            owner_topic=source.owner_topic,
+            changelog_topic=source.changelog_topic,
+            data_topics=source.settings.topics,
+            output_topics=(*event_topics(mappings), source.settings.dead_letter_topic),
+            client_id=identity,
+            session_timeout_ms=int(config.session_timeout_seconds * 1000),
+            transaction_timeout_ms=int(config.transaction_timeout_seconds * 1000),
+        ),
+        crash_point,
+    )
+
+
+def topic_plan(config: Config, source: Source, mappings: MappingSet) -> list[Topic]:
+    """The topics that one source writes."""
+    return plan(
+        source.changelog_topic,
+        source.settings.dead_letter_topic,
+        dict.fromkeys(event_topics(mappings), config.partitions),
+        replication=config.replication_factor,
+    )
+
+
+def require_topics(config: Config, source: Source, mappings: MappingSet) -> None:
+    """Raises Fatal that names every missing or wrong topic, and the command that makes them."""
+    kafka = kafka_for(config, source, mappings)
+    require(kafka.cluster, topic_plan(config, source, mappings), (source.owner_topic, *source.settings.topics))
+
+
+def create_topics(config: Config, source: Source, mappings: MappingSet) -> list[str]:
+    """Make what is missing of the topics that one source writes. Returns their names."""
+    return create(kafka_for(config, source, mappings).cluster, topic_plan(config, source, mappings))
+
+
+def topic_problems(config: Config, source: Source, mappings: MappingSet) -> list[str]:
+    """What is wrong with the topics of one source, in words."""
+    return check(kafka_for(config, source, mappings).cluster, topic_plan(config, source, mappings))

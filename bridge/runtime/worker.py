@@ -1,0 +1,291 @@
+"""The loop: own a source, restore its state, then read → core → one Kafka transaction → local store, until told to stop.
+
+There is one way to recover from everything: drop the session (reader, producer, what is in memory), own the source
+again, restore from the changelog, and go on from the checkpoint. A crash, a take-over and an aborted Kafka transaction
+are the same thing.
+
+The order that makes it exactly once
+  1. own the source (group membership of its transaction topic)
+  2. ``init_transactions``: abort the predecessor's open Kafka transaction, fence it
+  3. restore the state to the changelog's end; the checkpoint in it says where to read on
+  4. read, and let the core make events, changelog and checkpoint of whole source transactions
+  5. publish all of it and the group offsets in one Kafka transaction
+  6. only then write the local store
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from bridge.core.aggregate import Indexes
+from bridge.core.collapse import StoredRow
+from bridge.core.pipeline import Pipeline
+from bridge.errors import Fenced, Retriable, StateLost
+from bridge.model import Clock, InputPartition, Kafka, MappingSet, Membership, Publisher, Reader, SourceSettings
+from bridge.runtime.crash import crash_point
+from bridge.runtime.report import Report
+from bridge.runtime.restore import Restore
+from bridge.state.rows import RowState
+from bridge.state.store import Store
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """The named limits of the loop; the config documents them. Seconds and counts."""
+
+    read_records_max: int = 10_000
+    commit_rows: int = 20_000
+    commit_seconds: float = 0.1
+    idle_commit_seconds: float = 5.0
+    refresh_offsets_seconds: float = 1800.0
+    read_ahead_rows_max: int = 50_000
+    incomplete_after_seconds: float = 60.0
+    state_cache_rows: int = 200_000
+    back_off_seconds_max: float = 5.0
+
+
+class Session:
+    """One spell of owning a source. Everything in it is dropped as soon as anything goes wrong."""
+
+    def __init__(self, worker: Worker, membership: Membership) -> None:
+        self._source = worker.source
+        self._limits = worker.limits
+        self._clock = worker.clock
+        self._report = worker.report
+        self._membership = membership
+        self._lapped = self._clock.now()
+        kafka = worker.kafka
+        self._publisher: Publisher = kafka.publisher(membership)
+        self._reader: Reader | None = None
+        self._state = self._new_state(worker)
+        try:
+            self._publisher.open()
+            self._restore = Restore(kafka.changelog(), self._state, self._clock, worker.boot, self._report)
+            self._restore.run()
+            crash_point("after_restore")
+            self._reader = kafka.reader()
+            self._pipeline = self._new_pipeline(worker, self._reader)
+        except BaseException:
+            self.close()
+            raise
+        self._paused: set[InputPartition] = set()
+        self._first_read: float | None = None
+        self._last_commit = self._clock.now()
+        self._last_refresh = self._clock.now()
+        self._short_since: tuple[int, float] | None = None
+        self._short_ends: dict[InputPartition, int] | None = None
+
+    def _new_state(self, worker: Worker) -> RowState:
+        layouts = {name: layout.columns for name, layout in worker.mappings.layouts.items()}
+        state = RowState(worker.open_store(worker.discard), layouts, StoredRow, self._limits.state_cache_rows)
+        numbers = {name: number for number, name in enumerate(sorted(layouts))}
+        state.use_indexes(Indexes(worker.mappings, numbers).of_table)
+        return state
+
+    def _new_pipeline(self, worker: Worker, reader: Reader) -> Pipeline:
+        partitions = reader.partitions()
+        pipeline = Pipeline(worker.source, worker.mappings, self._state, partitions, self._lap)
+        known = pipeline.checkpoint.inputs()
+        reader.seek({partition: known.get(partition, -1) for partition in partitions})
+        return pipeline
+
+    def close(self) -> None:
+        """Let go of everything; what was not committed is gone."""
+        if self._reader is not None:
+            self._reader.close()
+        self._publisher.close()
+        self._state.close()
+
+    # -- the loop's body -----------------------------------------------------------------------------------------------
+
+    def cycle(self) -> None:
+        """One round: read, receive, and commit when it is due. Raises Fenced, Retriable, StateLost and what stops."""
+        if not self._membership.poll():
+            raise Fenced("the consumer group gave the source to another process")
+        reader, pipeline = self._reader, self._pipeline
+        if reader is None:
+            return
+        limits = self._limits
+        self._lapped = self._clock.now()
+        records = reader.read(limits.read_records_max, 0.02 if pipeline.pending else 0.1)
+        if records:
+            if self._first_read is None:
+                self._first_read = self._clock.now()
+            crash_point("after_read")
+        self._lap("read")
+        pipeline.receive(records, reader.positions())
+        while pipeline.wants_ends:
+            pipeline.ends_are(reader.ends())
+        crash_point("after_receive")
+        self._pace(reader)
+        if self._is_due(len(records)):
+            self.commit()
+        self._check_short(reader)
+
+    def _is_due(self, read: int) -> bool:
+        pending = self._pipeline.pending
+        now = self._clock.now()
+        if not pending:
+            return now - self._last_commit >= self._limits.idle_commit_seconds
+        waited = now - (self._first_read or now)
+        return pending >= self._limits.commit_rows or read == 0 or waited >= self._limits.commit_seconds
+
+    def commit(self) -> None:
+        """Publish all that is whole, in one Kafka transaction; nothing, where nothing moved."""
+        self._last_commit = self._clock.now()
+        if not self._has_moved():
+            return
+        output = self._pipeline.take()
+        self._lap("encode")
+        offset = self._publisher.publish(output.records, output.changelog, output.offsets)
+        self._lap("publish")
+        crash_point("before_store")
+        self._state.committed(self._restore.stamp(offset))
+        now = self._clock.now()
+        self._last_refresh = now
+        self._report.committed(output, now - (self._first_read or now))
+        self._first_read = None
+
+    def _has_moved(self) -> bool:
+        pipeline = self._pipeline
+        if pipeline.pending or pipeline.resume_offsets() != pipeline.checkpoint.offsets:
+            return True
+        return self._clock.now() - self._last_refresh >= self._limits.refresh_offsets_seconds
+
+    def _pace(self, reader: Reader) -> None:
+        """Pause partitions that are read too far ahead of the others; hysteresis keeps fetched data from being thrown away."""
+        pause, resume = self._pipeline.crowded(self._limits.read_ahead_rows_max)
+        pause -= self._paused
+        resume &= self._paused
+        if pause:
+            reader.pause(pause)
+            self._paused |= pause
+        if resume:
+            reader.resume(resume)
+            self._paused -= resume
+
+    def _check_short(self, reader: Reader) -> None:
+        """A transaction that misses rows although everything was read for ``incomplete_after`` stops the bridge."""
+        waiting = self._pipeline.waiting()
+        if waiting is None or (self._short_since is not None and self._short_since[0] != waiting.position):
+            self._short_since = self._short_ends = None
+        if waiting is None:
+            return
+        if self._short_ends is None:
+            self._short_ends = reader.ends()
+        positions = reader.positions()
+        if any(positions.get(partition, 0) < end for partition, end in self._short_ends.items()):
+            return
+        if self._short_since is None:
+            self._short_since = (waiting.position, self._clock.now())
+        elif self._clock.now() - self._short_since[1] >= self._limits.incomplete_after_seconds:
+            raise self._pipeline.incomplete(waiting)
+
+    def report_lag(self) -> None:
+        """Tell how far behind the source's end this process is."""
+        if self._reader is None:
+            return
+        ends = self._reader.ends()
+        offsets = self._pipeline.checkpoint.inputs()
+        behind = sum(max(0, end - offsets.get(partition, 0)) for partition, end in ends.items())
+        self._report.behind(behind, self._pipeline.oldest_open_ms())
+
+    def _lap(self, step: str) -> None:
+        now = self._clock.now()
+        self._report.step(step, now - self._lapped)
+        self._lapped = now
+
+
+class Worker:
+    """One source in one process: stands by, owns, works, and recovers. ``step`` never blocks for long.
+
+    ``open_store(discard)`` opens the local store, empty if ``discard`` says that its files are not to be trusted.
+    """
+
+    def __init__(
+        self,
+        source: SourceSettings,
+        mappings: MappingSet,
+        kafka: Kafka,
+        open_store: Callable[[bool], Store],
+        clock: Clock,
+        *,
+        limits: Limits | None = None,
+        report: Report | None = None,
+        boot: str = "",
+    ) -> None:
+        self.source = source
+        self.mappings = mappings
+        self.kafka = kafka
+        self.open_store = open_store
+        self.clock = clock
+        self.limits = limits or Limits()
+        self.report = report or Report()
+        self.boot = boot
+        self._membership: Membership | None = None
+        self._session: Session | None = None
+        self._failures = 0
+        self.discard = False
+        self._last_lag = clock.now()
+
+    def run(self, should_stop: Callable[[], bool]) -> None:
+        """Work until told to stop, then finish what is whole and let go. Raises what only an operator can mend."""
+        try:
+            while not should_stop():
+                self.step()
+            if self._session is not None:
+                self._session.commit()
+        except (Fenced, Retriable, StateLost) as error:
+            self.report.aborted(error)
+        finally:
+            self.close()
+
+    def step(self) -> None:
+        """One round of whatever is to be done now."""
+        self.report.tick()
+        try:
+            self._round()
+            self._failures = 0
+        except (Fenced, Retriable, StateLost) as error:
+            self.report.aborted(error)
+            self._drop_session()
+            self.discard = isinstance(error, StateLost)
+            if isinstance(error, Retriable):
+                self._drop_membership()
+                self._back_off()
+
+    def _round(self) -> None:
+        if self._membership is None:
+            self._membership = self.kafka.membership()
+        if self._session is None:
+            if not self._membership.wait(0.2):
+                self.report.state("standby")
+                return
+            self.report.state("restoring")
+            self._session = Session(self, self._membership)
+            self.report.state("owner")
+        self._session.cycle()
+        if self.clock.now() - self._last_lag >= 1.0:
+            self._last_lag = self.clock.now()
+            self._session.report_lag()
+
+    def close(self) -> None:
+        """Let go of the source and leave the group; what was not committed is dropped."""
+        self._drop_session()
+        self._drop_membership()
+        self.report.state("stopped")
+
+    def _drop_session(self) -> None:
+        if self._session is not None:
+            session, self._session = self._session, None
+            session.close()
+
+    def _drop_membership(self) -> None:
+        if self._membership is not None:
+            membership, self._membership = self._membership, None
+            membership.close()
+
+    def _back_off(self) -> None:
+        self._failures += 1
+        self.clock.sleep(min(0.1 * 2**self._failures, self.limits.back_off_seconds_max))

@@ -1,0 +1,314 @@
+"""The state: rows by table and key, the keys of rows by the values they join on, and a few named values.
+
+The changelog holds rows and named values; the indexes derive from the rows. What a Kafka transaction has not committed
+yet lives in memory alone: the store is written after the commit, from the same changes.
+
+Keys in the changelog and in the store: ``r`` table NUL row key · ``m`` name. In the store only:
+``i`` index, length, join value, row key → row key · ``s`` stamp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, Protocol
+
+import msgspec
+
+from bridge.errors import Fatal
+from bridge.model import UNKNOWN, ChangelogRecord, Row
+from bridge.state.store import Store
+
+_UNKNOWN_CODE = 1
+_LONGEST_JOIN = 200  # longer join values end in a hash, so that an index entry's prefix stays whole in the store's keys
+
+
+def _encode_unknown(value: Any) -> Any:
+    if value is UNKNOWN:
+        return msgspec.msgpack.Ext(_UNKNOWN_CODE, b"")
+    raise NotImplementedError(type(value).__name__)
+
+
+def _decode_unknown(code: int, _data: memoryview) -> Any:
+    if code != _UNKNOWN_CODE:
+        raise ValueError(code)
+    return UNKNOWN
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=_encode_unknown).encode
+_decode = msgspec.msgpack.Decoder(tuple, ext_hook=_decode_unknown).decode
+
+
+class StoredRow(Protocol):
+    """A row with its commit position and flags (core.collapse)."""
+
+    position: int
+    flags: int
+    row: Row
+
+
+class IndexOf(Protocol):
+    """An index of a table (core.aggregate.Index)."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    def join(self, row: Row | None) -> tuple[object, ...] | None: ...
+
+
+class Changes(msgspec.Struct):
+    """What one Kafka transaction changes: the changelog's records, and the store's."""
+
+    changelog: list[ChangelogRecord]
+    store: list[tuple[bytes, bytes | None]]
+
+
+class RowState:
+    """The state of one source over a local store. ``make_row(position, flags, row)`` builds what the core keeps.
+
+    ``cache_rows``: how many rows and index entries are held in memory (two generations of half as many each).
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        layouts: Mapping[str, Sequence[str]],
+        make_row: Any,
+        cache_rows: int = 200_000,
+    ) -> None:
+        self._store = store
+        self._make_row = make_row
+        self._tables = sorted(layouts)
+        self._prefixes = [b"r" + table.encode() + b"\x00" for table in self._tables]
+        self._numbers = {prefix: number for number, prefix in enumerate(self._prefixes)}
+        self._layouts = {table: tuple(columns) for table, columns in layouts.items()}
+        self._indexes: list[list[IndexOf]] = [[] for _ in self._tables]
+        self._half = max(cache_rows // 2, 1)
+        self._young: dict[Any, Any] = {}
+        self._old: dict[Any, Any] = {}
+        self._dirty: dict[bytes, Any] = {}
+        self._dirty_meta: dict[bytes, bytes | None] = {}
+        self._dirty_index: dict[tuple[int, tuple[object, ...]], dict[bytes, bool]] = {}
+        self._taken: list[tuple[bytes, bytes | None]] = []
+
+    def use_indexes(self, indexes: Mapping[int, Sequence[IndexOf]]) -> None:
+        """Which indexes to keep, by table number. Before the first row is read or restored."""
+        for table, of_table in indexes.items():
+            self._indexes[table] = list(of_table)
+
+    # -- rows ----------------------------------------------------------------------------------------------------------
+
+    def get(self, table: int, row_key: bytes) -> Any:
+        key = self._prefixes[table] + row_key
+        if key in self._dirty:
+            return self._dirty[key]
+        cached = self._cached(key)
+        if cached is not False:
+            return cached
+        data = self._store.get(key)
+        stored = None if data is None else self._row(data)
+        self._remember(key, stored)
+        return stored
+
+    def put(self, table: int, row_key: bytes, stored: Any) -> None:
+        indexes = self._indexes[table]
+        if indexes:
+            previous = self.get(table, row_key)
+            old_row = None if previous is None else previous.row
+            new_row = None if stored is None else stored.row
+            for index in indexes:
+                self._move(index, row_key, old_row, new_row)
+        self._dirty[self._prefixes[table] + row_key] = stored
+
+    def _move(self, index: IndexOf, row_key: bytes, old_row: Row | None, new_row: Row | None) -> None:
+        old = index.join(old_row)
+        new = index.join(new_row)
+        if old == new:
+            return
+        if old is not None:
+            self._dirty_index.setdefault((index.number, old), {})[row_key] = False
+        if new is not None:
+            self._dirty_index.setdefault((index.number, new), {})[row_key] = True
+
+    def children(self, index: int, join: tuple[object, ...]) -> Iterable[bytes]:
+        """Keys of the rows that join on these values, in no particular order."""
+        place = (index, join)
+        keys: set[bytes] | bool = self._cached(place)
+        if keys is False:
+            keys = set(self._store.scan(index_prefix(index, join)))
+            self._remember(place, keys)
+        changed = self._dirty_index.get(place)
+        if not changed:
+            return keys  # type: ignore[return-value]
+        now = set(keys)  # type: ignore[arg-type]
+        for row_key, there in changed.items():
+            if there:
+                now.add(row_key)
+            else:
+                now.discard(row_key)
+        return now
+
+    def _cached(self, place: Any) -> Any:
+        try:
+            return self._young[place]
+        except KeyError:
+            pass
+        try:
+            value = self._old[place]
+        except KeyError:
+            return False
+        self._remember(place, value)
+        return value
+
+    def _remember(self, place: Any, value: Any) -> None:
+        young = self._young
+        young[place] = value
+        if len(young) > self._half:
+            self._old = young
+            self._young = {}
+
+    def _row(self, data: bytes) -> Any:
+        values = _decode(data)
+        return self._make_row(values[0], values[1], values[2:])
+
+    # -- named values --------------------------------------------------------------------------------------------------
+
+    def meta(self, name: bytes) -> bytes | None:
+        if name in self._dirty_meta:
+            return self._dirty_meta[name]
+        found = self._store.get(b"m" + name)
+        return None if found is None else _named(found)[1]
+
+    def put_meta(self, name: bytes, value: bytes | None) -> None:
+        self._dirty_meta[name] = value
+
+    def metas(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
+        """All named values whose name starts with ``prefix``, which ends with a NUL."""
+        found = dict(_named(value) for value in self._store.scan(b"m" + prefix))
+        for name, value in self._dirty_meta.items():
+            if name.startswith(prefix):
+                if value is None:
+                    found.pop(name, None)
+                else:
+                    found[name] = value
+        return sorted(found.items())
+
+    # -- commit --------------------------------------------------------------------------------------------------------
+
+    def take_changes(self) -> list[ChangelogRecord]:
+        """Everything changed since the last call, as changelog records; ``committed`` must follow, or the state be dropped."""
+        records = []
+        store: list[tuple[bytes, bytes | None]] = []
+        for key, stored in self._dirty.items():
+            value = None if stored is None else _encode((stored.position, stored.flags, *stored.row))
+            records.append(ChangelogRecord(key, value))
+            store.append((key, value))
+            self._remember(key, stored)
+        for name, data in self._dirty_meta.items():
+            key = b"m" + name
+            records.append(ChangelogRecord(key, data))
+            store.append((key, None if data is None else _encode_named(name, data)))
+        for place, changed in self._dirty_index.items():
+            prefix = index_prefix(*place)
+            store.extend((prefix + row_key, row_key if there else None) for row_key, there in changed.items())
+            self._merge_index(place, changed)
+        self._dirty, self._dirty_meta, self._dirty_index = {}, {}, {}
+        self._taken.extend(store)
+        return records
+
+    def _merge_index(self, place: tuple[int, tuple[object, ...]], changed: dict[bytes, bool]) -> None:
+        """In place: a root's many children must not be copied for one more."""
+        keys = self._cached(place)
+        if keys is False:
+            return  # not in memory: the store will have it before anybody asks
+        for row_key, there in changed.items():
+            if there:
+                keys.add(row_key)
+            else:
+                keys.discard(row_key)
+
+    def committed(self, stamp: bytes) -> None:
+        """The Kafka transaction with what ``take_changes`` gave is committed: write it to the store, with a new stamp."""
+        taken, self._taken = self._taken, []
+        taken.append((b"s", stamp))
+        self._store.write(taken)
+
+    # -- shape ---------------------------------------------------------------------------------------------------------
+
+    def layouts(self) -> dict[str, list[str]]:
+        """The columns that rows are kept with, by table."""
+        return {table: list(columns) for table, columns in self._layouts.items()}
+
+    def shape(self) -> str:
+        """What the store's content depends on beside the changelog: columns, table numbers, indexes."""
+        indexes = [f"{index.number}={index.name}" for of_table in self._indexes for index in of_table]
+        return blake2b(repr((sorted(self._layouts.items()), sorted(indexes))).encode(), digest_size=16).hexdigest()
+
+    # -- restore -------------------------------------------------------------------------------------------------------
+
+    def stamp(self) -> bytes | None:
+        return self._store.get(b"s")
+
+    def restore(self, records: Iterable[ChangelogRecord], stamp: bytes) -> None:
+        """Apply a batch of committed changelog records to the store. Raises Fatal for rows without a needed column."""
+        items: list[tuple[bytes, bytes | None]] = []
+        latest = {record.key: record.value for record in records}
+        for key, value in latest.items():
+            kind = key[:1]
+            if kind == b"r":
+                items.extend(self._restored_row(key, value))
+            elif kind == b"m":
+                items.append((key, None if value is None else _encode_named(key[1:], value)))
+        items.append((b"s", stamp))
+        self._store.write(items)
+
+    def _restored_row(self, key: bytes, value: bytes | None) -> list[tuple[bytes, bytes | None]]:
+        prefix, row_key = _split(key)
+        number = self._numbers.get(prefix)
+        if number is None:
+            return []  # a table that no mapping uses any more
+        before = self._store.get(key)
+        old_row = None if before is None else self._row(before).row
+        new_row = None if value is None else self._row(value).row
+        if new_row is not None and len(new_row) != len(self._layouts[self._tables[number]]):
+            raise Fatal(
+                f"the changelog holds rows of {self._tables[number]} with other columns than the mappings use now"
+            )
+        items: list[tuple[bytes, bytes | None]] = [(key, value)]
+        for index in self._indexes[number]:
+            old, new = index.join(old_row), index.join(new_row)
+            if old is not None and old != new:
+                items.append((index_prefix(index.number, old) + row_key, None))
+            if new is not None:
+                items.append((index_prefix(index.number, new) + row_key, row_key))
+        return items
+
+    def wipe(self) -> None:
+        self._store.wipe()
+        self._young, self._old = {}, {}
+
+    def close(self) -> None:
+        self._store.close()
+
+
+def index_prefix(index: int, join: tuple[object, ...]) -> bytes:
+    """``i``, index number (1 byte), length (2 bytes), join value."""
+    value = _encode(join)
+    if len(value) > _LONGEST_JOIN:
+        value = value[:_LONGEST_JOIN] + blake2b(value, digest_size=32).digest()
+    return b"i" + index.to_bytes(1, "big") + (len(value)).to_bytes(2, "big") + value
+
+
+def _split(key: bytes) -> tuple[bytes, bytes]:
+    end = key.index(b"\x00") + 1
+    return key[:end], key[end:]
+
+
+def _encode_named(name: bytes, value: bytes) -> bytes:
+    return len(name).to_bytes(2, "big") + name + value
+
+
+def _named(data: bytes) -> tuple[bytes, bytes]:
+    end = 2 + int.from_bytes(data[:2], "big")
+    return data[2:end], data[end:]
