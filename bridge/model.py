@@ -245,8 +245,11 @@ class Reader(Protocol):
     def partitions(self) -> list[InputPartition]:
         """All partitions of the source's topics now. Raises Fatal for a missing topic or a transaction topic with other than one partition."""
 
-    def seek(self, offsets: dict[InputPartition, int]) -> None:
-        """(Re)assign and start at these offsets; missing or negative: the log's start. Raises Fatal when an offset is below the log's start."""
+    def seek(self, offsets: dict[InputPartition, int]) -> dict[InputPartition, int]:
+        """(Re)assign and start at these offsets; missing or negative: the log's start. Returns where each begins.
+
+        Raises Fatal when an offset is below the log's start.
+        """
 
     def read(self, limit: int, seconds: float) -> Sequence[InboundRecord]:
         """Up to ``limit`` records, after at most ``seconds``. Raises Retriable, Fatal."""

@@ -64,7 +64,6 @@ class Assemble:
         self._restarted: dict[str, int] = {}  # group → offset of its first BEGIN
         self._seeds: list[tuple[int, int, int, ChangeEvent]] = []
         self.snapshot_position = snapshot_position  # of the initial snapshot, once known: its seeds need not wait
-        self._idle_ends: Mapping[int, int] | None = None
         self._start_ends: Mapping[int, int] | None = None
         self._out: list[Item] = []
 
@@ -103,10 +102,7 @@ class Assemble:
         """Whether the next step needs the partitions' ends as they are now: call ``ends_are`` with them."""
         if self._wants_start_ends():
             return True
-        if self._pending:
-            head = self._pending[0]
-            return head.barrier and head.ends is None
-        return bool(self._seeds) and self._idle_ends is None
+        return bool(self._pending) and self._pending[0].barrier and self._pending[0].ends is None
 
     def ends_are(self, ends: Mapping[int, int]) -> None:
         """The partitions' ends, captured after everything received so far was read."""
@@ -116,8 +112,6 @@ class Assemble:
             head = self._pending[0]
             if head.barrier and head.ends is None:
                 head.ends = dict(ends)
-        elif self._seeds and self._idle_ends is None:
-            self._idle_ends = dict(ends)
 
     def _wants_start_ends(self) -> bool:
         unknown = self._start_ends is None and self.snapshot_position is None
@@ -179,14 +173,15 @@ class Assemble:
     def needed(self) -> set[int]:
         """The partitions that must not be paused: nothing is queued there, or something waits until they are read past."""
         everything = range(len(self._queues))
-        if self._idle_ends is not None or (self._seeds and self.snapshot_position is None):
+        if self._seeds and self.snapshot_position is None:
             return set(everything)
         needed = {partition for partition in everything if not self._queues[partition].rows}
         needed.discard(self._markers)
         if len(self._pending) <= 1:
             needed.add(self._markers)
         if self._pending and self._pending[0].barrier:
-            needed.update(p for p in everything if not self._is_past(self._pending[0], p))
+            head = self._pending[0]
+            needed.update(p for p in everything if head.restarted or not self._is_past(head, p))
         return needed
 
     # -- markers -----------------------------------------------------------------------------------------------------
@@ -200,7 +195,7 @@ class Assemble:
         if self._open is not None and self._open.group == marker.group:
             self._open = None
         first_offset = self._restarted.pop(marker.group, None)
-        if self._is_known_end(marker.position):
+        if self._is_known_end(marker):
             self.duplicates += 1
             return
         last = self._pending[-1].position if self._pending else self._released.last
@@ -222,7 +217,6 @@ class Assemble:
             )
         )
         self._groups[marker.group] = self._groups.get(marker.group, 0) + 1
-        self._idle_ends = None
 
     def _counts(self, collections: list[CollectionCount]) -> tuple[dict[int, int], bool]:
         numbers = self._table_numbers
@@ -237,10 +231,16 @@ class Assemble:
                 signals = True
         return counts, signals
 
-    def _is_known_end(self, position: int) -> bool:
-        if position in self._released:
+    def _is_known_end(self, marker: TransactionMarker) -> bool:
+        """A repeat; of a transaction that still waits for its rows, it may be the one that says when they are there."""
+        if marker.position in self._released:
             return True
-        return any(pending.position == position for pending in self._pending) if self._pending else False
+        for pending in self._pending:
+            if pending.position == marker.position:
+                pending.later_counts.append(self._counts(marker.counts)[0])
+                pending.ends = None
+                return True
+        return False
 
     def _went_back(self, marker: TransactionMarker, last: int) -> HistoryWentBack:
         topic = self.partitions[self._markers]
@@ -265,6 +265,8 @@ class Assemble:
             head = self._pending[0]
             if not self._is_complete(head):
                 return
+            if self.snapshot_position is None and not self.single_log:
+                self._find_snapshot()
             self._seeds_before(head.position)
             self._pending.popleft()
             self._groups[head.group] -= 1
@@ -274,7 +276,7 @@ class Assemble:
             self._out.append(
                 SourceTransaction(head.group, head.position, head.changes(), head.ts_ms, head.offset, head.rejected)
             )
-        self._idle_seeds()
+        self._seeds_before(self._released.last + 1)
 
     def _is_complete(self, head: Pending) -> bool:
         if self.single_log:
@@ -294,7 +296,7 @@ class Assemble:
             self._reject_garbage(head)
             return True
         self._sweep(head)
-        return not head.is_short() and head.last_run_is_whole()
+        return head.last_run_is_whole()
 
     def _is_complete_in_log(self, head: Pending) -> bool:
         if head.restarted:
@@ -329,15 +331,15 @@ class Assemble:
         for partition, queue in enumerate(self._queues):
             if not any(change.group == head.group for change in queue.rows):
                 continue
-            kept: deque[ChangeEvent] = deque()
-            for change in queue.rows:
+            rows = list(queue.rows)
+            queue.rows.clear()
+            for change in rows:
                 if change.group == head.group and change.position <= head.position:
                     head.first_taken[partition] = min(head.first_taken.get(partition, change.offset), change.offset)
                     if not head.take(change):
                         self.duplicates += 1
                 else:
-                    kept.append(change)
-            queue.rows = kept
+                    queue.rows.append(change)
 
     def _filled_with_garbage(self, head: Pending) -> bool:
         """Whether undecodable records fill every missing place: each only where its partition holds no more of this one."""
@@ -386,6 +388,8 @@ class Assemble:
 
     def _seed(self, seed: ChangeEvent) -> None:
         if self.single_log or seed.position <= self._released.last:
+            if self._released.last < 0 and seed.sequence.snapshot != "incremental":
+                self.snapshot_position = seed.position
             self._emit_seed(seed)  # the log's order is the truth; or late: the row's own position decides
             return
         if seed.position == self.snapshot_position and self._released.last < 0:
@@ -398,9 +402,12 @@ class Assemble:
         if self._start_ends is None or self.snapshot_position is not None or self._released.last >= 0:
             return
         if all(queue.seen or queue.position >= self._start_ends.get(p, 0) for p, queue in enumerate(self._queues)):
-            initial = [seed[0] for seed in self._seeds if seed[3].sequence.snapshot != "incremental"]
-            self.snapshot_position = min(initial, default=-1)
-            self._seeds_before(self.snapshot_position + 1)
+            self._find_snapshot()
+            self._seeds_before((self.snapshot_position or 0) + 1)
+
+    def _find_snapshot(self) -> None:
+        initial = [seed[0] for seed in self._seeds if seed[3].sequence.snapshot != "incremental"]
+        self.snapshot_position = min(initial, default=-1)
 
     def _emit_seed(self, seed: ChangeEvent) -> None:
         if self._out and self._out[-1].__class__ is Seeds:
@@ -411,13 +418,6 @@ class Assemble:
     def _seeds_before(self, position: int) -> None:
         while self._seeds and self._seeds[0][0] < position:
             self._emit_seed(heappop(self._seeds)[3])
-
-    def _idle_seeds(self) -> None:
-        """Seeds whose place is reached: their transaction was released, or there is none up to the captured ends."""
-        self._seeds_before(self._released.last + 1)
-        if self._idle_ends is not None and self._reached(self._idle_ends):
-            self._seeds_before(1 << 63)
-            self._idle_ends = None
 
     def _all_past(self, head: Pending) -> bool:
         return head.ends is not None and all(self._is_past(head, partition) for partition in range(len(self._queues)))

@@ -13,6 +13,7 @@ from bridge.model import InputPartition
 class Checkpoint(msgspec.Struct, frozen=True):
     """``offsets``: per input partition the first record still needed. ``end_offset``: of the last released END, -1 before.
 
+    ``from_the_start``: every partition was read from its very first record, so a snapshot in it is whole.
     ``commit_position``: of the last released transaction, -1 before. ``event_time_ms``: running maximum of END times.
     ``mappings``: digest of the mapping files that wrote it. ``incarnation``: which history of the source this is.
     """
@@ -24,6 +25,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     incarnation: int = 1
     mappings: str = ""
     snapshot_position: int | None = None
+    from_the_start: bool = True
     version: int = 1
 
     def inputs(self) -> dict[InputPartition, int]:

@@ -58,6 +58,7 @@ class ChangeEvent(msgspec.Struct, gc=False):
     ``op``: ``c`` ``u`` ``d`` ``t`` (truncate), or ``?`` for a record that could not be decoded (``raw`` holds it).
     ``group``: the transaction's identity (see connectors); "" for a seed. ``position``: the row's place in the source log;
     for a seed, the commit position that it is as of. ``after`` holds UNKNOWN where the record does not know.
+    ``run`` tells the connector's runs apart.
     """
 
     table: TableDecoder
@@ -72,6 +73,7 @@ class ChangeEvent(msgspec.Struct, gc=False):
     partition: int
     offset: int
     sequence: Source
+    run: str = ""
     new_key: bytes | None = None
     last_of_table: bool = False
     raw: InboundRecord | None = None
@@ -191,9 +193,14 @@ class Decode:
 
     def records(self, records: Sequence[InboundRecord], partition: int) -> list[Decoded]:
         """One partition's records in offset order. Raises Undecodable for a row whose key cannot be read."""
-        return [self._record(record, partition) for record in records]
+        if len(records) == 0:
+            return []
+        run = run_of(records[0])
+        if run == run_of(records[-1]):  # a connector's runs follow each other in a partition
+            return [self._record(record, partition, run) for record in records]
+        return [self._record(record, partition, run_of(record)) for record in records]
 
-    def _record(self, record: InboundRecord, partition: int) -> Decoded:
+    def _record(self, record: InboundRecord, partition: int, run: str) -> Decoded:
         value = record.value()
         if value is None:
             return None  # a tombstone: the delete before it said all
@@ -204,7 +211,10 @@ class Decode:
                 schema, value = outer.schema, bytes(outer.payload)
             envelope = _decode_envelope(value)
             if envelope.source is not None:
-                return self._change(envelope, envelope.source, schema, record, partition, value)
+                change = self._change(envelope, envelope.source, schema, record, partition, value)
+                if change is not None:
+                    change.run = run
+                return change
             if envelope.status:
                 return self._marker(envelope, record, partition)
         except (msgspec.DecodeError, ValueError, KeyError, TypeError, ArithmeticError):
@@ -288,6 +298,14 @@ class Decode:
         return ChangeEvent(
             table, "?", row_key(record), None, None, "", 0, 0, 0, partition, record.offset(), Source(), raw=record
         )
+
+
+def run_of(record: InboundRecord) -> str:
+    """Which run of the connector wrote a row (a header of Debezium 3.5); "" where it does not say."""
+    for name, value in record.headers() or ():
+        if name == "__debezium.context.runId":
+            return (value or b"").decode(errors="replace")
+    return ""
 
 
 def place_of(record: InboundRecord) -> InputOffset:

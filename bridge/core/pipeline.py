@@ -8,7 +8,7 @@ function of the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -130,12 +130,18 @@ class Pipeline:
         self._parked = {name[len(_PARKED) :].decode(): int(value) for name, value in state.metas(_PARKED)}
         self._mappings_digest = mappings.digest
         self._event_time_ms = self.checkpoint.event_time_ms
+        self._from_the_start = self.checkpoint.from_the_start
         self._end_offset = self.checkpoint.end_offset
         self._commit_position = self.checkpoint.commit_position
         self._records: list[OutboundRecord] = []
         self._counts = Counts()
 
     # -- in ----------------------------------------------------------------------------------------------------------
+
+    def start_at(self, offsets: Mapping[InputPartition, int]) -> None:
+        """Where reading starts. A first start behind offset 0 means that retention took something: maybe seeds."""
+        if not self.checkpoint.offsets:
+            self._from_the_start = not any(offsets.values())
 
     def receive(self, records: Sequence[InboundRecord], positions: Mapping[InputPartition, int]) -> None:
         """Take records, each partition's in offset order; ``positions``: how far each partition was read by now.
@@ -199,6 +205,7 @@ class Pipeline:
             self.checkpoint.incarnation,
             self._mappings_digest,
             self._assemble.snapshot_position,
+            self._from_the_start,
         )
         state.put_meta(_CHECKPOINT, checkpoint.encode())
         self.checkpoint = checkpoint
@@ -261,13 +268,18 @@ class Pipeline:
                         self._counts.seed_differences += 1
                 state.put(number, seed.row_key, StoredRow(seed.position, flags, row))
             if seed.last_of_table:
-                self._seeded_table(number, everything=seed.sequence.snapshot == "last")
+                self._seeded_tables((number,))
         self._counts.seeds += len(seeds.rows)
         self._lap("aggregate")
 
-    def _seeded_table(self, number: int, *, everything: bool) -> None:
+    def _snapshot_done(self) -> None:
+        """Streaming begins when the initial snapshot is whole: then a table without seeds was empty."""
+        if self._end_offset < 0 and (self._assemble.snapshot_position or -1) >= 0 and self._from_the_start:
+            self._seeded_tables(range(len(self._table_names)))
+
+    def _seeded_tables(self, numbers: Iterable[int]) -> None:
         before = len(self._seeded)
-        self._seeded.update(range(len(self._table_names)) if everything else (number,))
+        self._seeded.update(numbers)
         if len(self._seeded) != before:
             names = sorted(self._table_names[one] for one in self._seeded)
             self._state.put_meta(_SEEDED, msgspec.json.encode(names))
@@ -276,6 +288,7 @@ class Pipeline:
 
     def _transaction(self, transaction: SourceTransaction) -> None:
         lap = self._lap
+        self._snapshot_done()
         self._event_time_ms = max(self._event_time_ms, transaction.ts_ms)
         self._end_offset = transaction.offset
         self._commit_position = transaction.position

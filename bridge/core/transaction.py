@@ -59,16 +59,17 @@ class Pending(msgspec.Struct):
     rows: dict[Identity, ChangeEvent] = msgspec.field(default_factory=dict)
     have: dict[int, int] = msgspec.field(default_factory=dict)
     first_taken: dict[int, int] = msgspec.field(default_factory=dict)
-    run: dict[int, dict[int, int]] = msgspec.field(
-        default_factory=dict
-    )  # table → order in table → highest row position
+    orders: dict[tuple[int, str], dict[int, int]] = msgspec.field(default_factory=dict)
+    """Where a transaction was begun more than once: (table, run) → a row's order in the table → its position."""
+    later_counts: list[dict[int, int]] = msgspec.field(default_factory=list)
+    """What the ENDs of later runs count: the first END's run may have lost rows that only a later one brought."""
     rejected: list[ChangeEvent] = msgspec.field(default_factory=list)
 
     def take(self, change: ChangeEvent) -> bool:
         """Add a row; False when it was there already (a repeat inside the transaction)."""
         number = change.table.number
         if self.restarted:
-            orders = self.run.setdefault(number, {})
+            orders = self.orders.setdefault((number, change.run), {})
             orders[change.table_order] = max(orders.get(change.table_order, 0), change.position)
         identity = (change.position, number, change.row_key, change.op)
         if identity in self.rows:
@@ -94,12 +95,25 @@ class Pending(msgspec.Struct):
         return any(count > self.counts.get(number, 0) for number, count in self.have.items())
 
     def last_run_is_whole(self) -> bool:
-        """Per table: rows 1..n of the last run were seen, and its n-th is the last row of that table at all."""
-        for number, count in self.counts.items():
-            orders = self.run.get(number, {})
-            if any(order not in orders for order in range(1, count + 1)):
+        """Whether some run has, per table, the rows 1..n that an END counts, and they are the last n of all runs' rows.
+
+        The connector goes on where it was acknowledged, so no earlier run had its d-th row behind the last run's d-th.
+        """
+        return any(self._is_whole(counts) for counts in (self.counts, *self.later_counts))
+
+    def _is_whole(self, counts: dict[int, int]) -> bool:
+        tails = {}
+        for number, count in counts.items():
+            positions = sorted(place[0] for place in self.rows if place[1] == number)
+            if len(positions) < count:
                 return False
-            if count and orders[count] < max(orders.values()):
+            tails[number] = positions[len(positions) - count :]
+        return not any(tails.values()) or any(self._run_ends_with(tails, run) for run in {run for _, run in self.orders})
+
+    def _run_ends_with(self, tails: dict[int, list[int]], run: str) -> bool:
+        for number, tail in tails.items():
+            orders = self.orders.get((number, run), {})
+            if tail != [orders.get(order) for order in range(1, len(tail) + 1)]:
                 return False
         return True
 

@@ -87,7 +87,7 @@ class Session:
         partitions = reader.partitions()
         pipeline = Pipeline(worker.source, worker.mappings, self._state, partitions, self._lap)
         known = pipeline.checkpoint.inputs()
-        reader.seek({partition: known.get(partition, -1) for partition in partitions})
+        pipeline.start_at(reader.seek({partition: known.get(partition, -1) for partition in partitions}))
         return pipeline
 
     def close(self) -> None:

@@ -1,0 +1,45 @@
+"""The Kafka port on real brokers: makes the four ports of one source.
+
+Every port is used from one thread, the source's; two sources have two of everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bridge.kafka.changelog import TopicChangelog
+from bridge.kafka.cluster import Cluster
+from bridge.kafka.consume import PartitionReader
+from bridge.kafka.errors import Notes
+from bridge.kafka.membership import GroupMembership
+from bridge.kafka.publish import TransactionalPublisher
+from bridge.kafka.settings import ClientSettings, check_properties
+from bridge.model import Membership
+
+
+def _go_on(_point: str) -> None: ...
+
+
+class ConfluentKafka:
+    """``Kafka`` of one source. ``crash_point``: see ``bridge.runtime.crash``, which hands its own in."""
+
+    def __init__(self, settings: ClientSettings, crash_point: Callable[[str], None] = _go_on) -> None:
+        check_properties(settings)
+        self._settings = settings
+        self._crash_point = crash_point
+        self._notes = Notes()
+        self.cluster = Cluster(settings, self._notes)
+
+    def membership(self) -> GroupMembership:
+        return GroupMembership(self._settings, self.cluster, self._notes)
+
+    def reader(self) -> PartitionReader:
+        return PartitionReader(self._settings, self.cluster, self._notes)
+
+    def publisher(self, membership: Membership) -> TransactionalPublisher:
+        if not isinstance(membership, GroupMembership):
+            raise TypeError(f"a publisher needs the membership of this module, not {type(membership).__name__}")
+        return TransactionalPublisher(self._settings, self.cluster, membership, self._notes, self._crash_point)
+
+    def changelog(self) -> TopicChangelog:
+        return TopicChangelog(self._settings, self.cluster, self._notes)

@@ -1,0 +1,184 @@
+"""Checks ``tables:`` and ``key:``: aliases, joins, and the expressions over single rows."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bridge.located_yaml import Path
+from bridge.mapping.diagnostics import did_you_mean
+from bridge.mapping.draft import Alias, Draft
+from bridge.mapping.expression import check_bool
+from bridge.mapping.scope import Catalog, RowScope
+from bridge.mapping.shape import DOTTED, Section
+
+TRIMS: Final = ("trim", "ltrim", "rtrim", "upper", "lower")
+_KEYS: Final = ("table", "lookup", "many", "match", "columns", "when", "pick", "pivot")
+
+
+def check_tables(top: Section, draft: Draft, types: Catalog | None) -> None:
+    """Fill ``draft.aliases``, ``root`` and ``key``."""
+    tables = top.section("tables", required=True)
+    if tables is None:
+        return
+    for name in tables:
+        section = tables.section(name)
+        if section is not None and tables.name(name, "an alias"):
+            draft.aliases[name] = _alias(name, section, types)
+    _root(tables, draft)
+    for alias in draft.aliases.values():
+        _join(Section(top.report, alias.path, tables.data[alias.name]), alias, draft, types)
+    _circles(tables, draft)
+    for index, alias in enumerate(_root_first(draft)):
+        alias.index = index
+    draft.aliases = {alias.name: alias for alias in _root_first(draft)}
+    for alias in draft.aliases.values():
+        if alias.parent in draft.aliases:
+            draft.aliases[alias.parent].kids.append(alias.name)
+    for alias in draft.aliases.values():
+        _row_expressions(Section(top.report, alias.path, tables.data[alias.name]), alias, draft, types)
+    _key(top, draft, types)
+
+
+def _root_first(draft: Draft) -> list[Alias]:
+    return sorted(draft.aliases.values(), key=lambda a: a.name != draft.root)
+
+
+def _alias(name: str, section: Section, types: Catalog | None) -> Alias:
+    section.only(*_KEYS)
+    lookup = "lookup" in section
+    if lookup and "table" in section:
+        section.bad("M026", "lookup", "'table:' and 'lookup:' exclude each other")
+    key = "lookup" if lookup else "table"
+    table = section.text(key, required=True) or ""
+    if types is not None and table and table not in types:
+        hint = did_you_mean(table, types) or "run introspect to refresh the catalog"
+        section.bad("M022", key, f"the source has no table '{table}'", hint)
+    many = section.flag("many")
+    if many and lookup:
+        section.bad("M026", "many", "a lookup is one row")
+    if many and "pick" in section:
+        section.bad("M026", "pick", "'pick:' chooses one row; this alias has many")
+    return Alias(name, table, section.path, section.place, many=many and not lookup, lookup=lookup)
+
+
+def _root(tables: Section, draft: Draft) -> None:
+    roots = [alias.name for alias in draft.aliases.values() if "match" not in (tables.data[alias.name] or {})]
+    if len(roots) != 1:
+        message = "every table has 'match:'; the root has none" if not roots else f"several roots: {', '.join(roots)}"
+        path = tables.at(roots[1]) if roots else tables.path
+        tables.report.add("M020", path, message, "exactly one table, the root, has no 'match:'", key=True)
+    draft.root = roots[0] if roots else next(iter(draft.aliases), "")
+    if roots and (draft.aliases[draft.root].many or draft.aliases[draft.root].lookup):
+        tables.report.add("M020", tables.at(draft.root), "the root cannot be many: or a lookup", key=True)
+
+
+def column_exists(section: Section, path: Path, table: str, column: str, types: Catalog | None, *, key: bool = False) -> bool:
+    """Report M012 if the catalog knows the table and not the column."""
+    columns = (types or {}).get(table)
+    if columns is None or column in columns:
+        return True
+    section.report.add("M012", path, f"{table} has no column '{column}'", did_you_mean(column, columns), key=key)
+    return False
+
+
+def _join(section: Section, alias: Alias, draft: Draft, types: Catalog | None) -> None:
+    match = section.section("match")
+    if match is None:
+        return
+    parents: list[str] = []
+    for own in match:
+        text = match.text(own, required=True)
+        found = DOTTED.match(text or "")
+        if found is None:
+            if text is not None:
+                match.bad("M003", own, "write alias.column", "match: {ord_no: order.ord_no}")
+            continue
+        parent, column = found.groups()
+        if parent not in draft.aliases or parent == alias.name:
+            match.bad("M021", own, f"there is no other alias '{parent}'", did_you_mean(parent, draft.aliases))
+            continue
+        column_exists(match, match.at(own), alias.table, own, types, key=True)
+        column_exists(match, match.at(own), draft.aliases[parent].table, column, types)
+        parents.append(parent)
+        alias.match.append((own, column))
+        if parent != parents[0]:
+            match.bad("M021", own, f"joins on both '{parents[0]}' and '{parent}'", "all columns must come from one alias")
+    alias.parent = parents[0] if parents else None
+    if not match.data:
+        section.bad("M003", "match", "'match:' is empty")
+
+
+def _circles(tables: Section, draft: Draft) -> None:
+    for alias in draft.aliases.values():
+        seen = {alias.name}
+        parent = alias.parent
+        while parent is not None:
+            if parent in seen:
+                tables.report.add("M021", (*tables.at(alias.name), "match"), f"'{alias.name}' joins in a circle", key=True)
+                alias.parent = None
+                break
+            seen.add(parent)
+            parent = draft.aliases[parent].parent
+        if alias.lookup is False and (up := alias.parent) is not None and draft.aliases[up].lookup:
+            hint = "make it a lookup too"
+            tables.report.add("M021", (*tables.at(alias.name), "match"), f"a child cannot join on the lookup '{up}'", hint, key=True)
+
+
+def _row_expressions(section: Section, alias: Alias, draft: Draft, types: Catalog | None) -> None:
+    """``when``, ``pick``, ``columns`` and ``pivot``."""
+    scope = RowScope(draft.aliases, {alias.name: alias.name}, types, bare=alias.name, alone=True)
+    if (source := section.source("when")) is not None:
+        alias.when = check_bool(source, scope)
+    _columns(section, alias, types)
+    pick = section.section("pick")
+    if pick is not None:
+        pick.only("where", "first", "last")
+        if (source := pick.source("where")) is not None:
+            alias.pick_where = check_bool(source, scope)
+        if "first" in pick and "last" in pick:
+            pick.bad("M026", "last", "'first:' and 'last:' exclude each other")
+        for end in ("first", "last"):
+            column = pick.text(end)
+            if column is not None and column_exists(pick, pick.at(end), alias.table, column, types):
+                alias.pick_order = (end, column)
+    pivot = section.section("pivot")
+    if pivot is not None:
+        pivot.only("name", "value")
+        name, value = pivot.text("name", required=True), pivot.text("value", required=True)
+        if not alias.many:
+            section.bad("M026", "pivot", "a pivot needs many: true")
+        for key, column in (("name", name), ("value", value)):
+            if column is not None:
+                column_exists(pivot, pivot.at(key), alias.table, column, types)
+        if name and value:
+            alias.pivot = (name, value)
+
+
+def _columns(section: Section, alias: Alias, types: Catalog | None) -> None:
+    columns = section.section("columns")
+    for column in columns or ():
+        assert columns is not None  # noqa: S101 - for the type checker
+        column_exists(columns, columns.at(column), alias.table, column, types, key=True)
+        names = []
+        for name, path in columns.texts(column):
+            if name in TRIMS:
+                names.append(name)
+            else:
+                hint = did_you_mean(name, TRIMS) or f"there are {', '.join(TRIMS)}"
+                section.report.add("M004", path, f"'{name}' cannot be done to a column", hint)
+        alias.trims[column] = names
+
+
+def _key(top: Section, draft: Draft, types: Catalog | None) -> None:
+    if top.data.get("key") is None:
+        top.missing("key", f"key: {draft.root}.…")
+        return
+    for text, path in top.texts("key"):
+        found = DOTTED.match(text)
+        if found is None or found.group(1) != draft.root:
+            top.report.add("M023", path, "the key must be columns of the root", f"write {draft.root}.column")
+            continue
+        if column_exists(top, path, draft.aliases[draft.root].table, found.group(2), types):
+            draft.key.append(found.group(2))
+    if top.data["key"] == []:
+        top.bad("M023", "key", "the key is empty")

@@ -1,0 +1,99 @@
+"""The codes of the mapping language, and the collector that gives each mistake its place and hint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Final
+
+from bridge.located_yaml import Located, Path
+from bridge.model import Diagnostic
+
+CODES: Final[dict[str, str]] = {
+    "M001": "a key that the language does not have",
+    "M002": "a key that must be there is missing",
+    "M003": "a value of the wrong shape: text, list or mapping expected",
+    "M004": "a value that is not allowed here",
+    "M005": "part of the language, but not supported yet",
+    "M010": "an expression that cannot be read",
+    "M011": "a construct that expressions do not have",
+    "M012": "the table has no such column",
+    "M013": "an unknown name",
+    "M014": "an unknown function",
+    "M015": "a function called with the wrong arguments",
+    "M016": "types that do not fit",
+    "M017": "a value that the enum cannot have",
+    "M018": "an expression that is too long, too deep or holds too big a literal",
+    "M019": "a pattern, time zone, date or path constant that is not valid",
+    "M020": "not exactly one root table",
+    "M021": "a join that is not on one other alias, or goes in a circle",
+    "M022": "the source has no such table",
+    "M023": "the key is not made of columns of the root",
+    "M024": "a list used as one row, or one row used as a list",
+    "M025": "an unknown type",
+    "M026": "keys that exclude each other",
+    "M027": "passed() on a field that does not come from the root row alone",
+    "M028": "a value that may be null for a field that must not be",
+    "M029": "a name that is defined twice",
+}
+
+# What a compiled mapping raises as Untranslatable, with field and ``file:line``, never with the value.
+RUNTIME_CODES: Final[dict[str, str]] = {
+    "T101": "null in a required field",
+    "T102": "a code that the mapping does not list",
+    "T103": "a number or time out of range, not exact at the declared scale, or divided by zero",
+    "T104": "a value that neither record nor state knows",
+    "T105": "several rows where one is expected",
+    "T106": "no case holds",
+    "T107": "a value of the wrong type",
+    "T108": "null in arithmetic or ordering",
+    "T109": "two elements of a list with the same key",
+    "T110": "a text or number that grew too big",
+}
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint with the nearest known word, or ''."""
+    names = sorted(set(known))
+    lowered = {name.lower(): name for name in names}
+    if word.lower() in lowered:
+        return f"did you mean '{lowered[word.lower()]}'?"
+    close = get_close_matches(word, names, n=1, cutoff=0.6)
+    return f"did you mean '{close[0]}'?" if close else ""
+
+
+class Report:
+    """Collects the diagnostics of one file."""
+
+    def __init__(self, located: Located) -> None:
+        self.located = located
+        self.found: list[Diagnostic] = list(located.diagnostics)
+
+    def add(self, code: str, path: Path, message: str, hint: str = "", *, key: bool = False, offset: int | None = None) -> None:
+        """Report at the value of ``path``, at its key, or at a character of its text."""
+        index = self.located.index(path, offset, key=key)
+        found = self.located.diagnostic(code, message, index, hint)
+        if found not in self.found:
+            self.found.append(found)
+
+    def sorted(self) -> list[Diagnostic]:
+        return sorted(self.found, key=lambda d: (d.line, d.column, d.code))
+
+
+class Source:
+    """The text of one expression and where it stands: ``base`` is its first character inside the scalar at ``path``."""
+
+    __slots__ = ("base", "path", "report", "text")
+
+    def __init__(self, report: Report, path: Path, text: str, base: int = 0) -> None:
+        self.report = report
+        self.path = path
+        self.text = text
+        self.base = base
+
+    def add(self, code: str, offset: int, message: str, hint: str = "") -> None:
+        self.report.add(code, self.path, message, hint, offset=self.base + offset)
+
+    @property
+    def place(self) -> str:
+        return self.report.located.place(self.path)

@@ -1,0 +1,154 @@
+"""What a name means where an expression stands: rows and columns in the model, fields of before and after in a rule."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from bridge.mapping.diagnostics import did_you_mean
+from bridge.mapping.draft import Alias
+from bridge.mapping.nodes import NOTHING, Column, Expr, Field, Root, RowRef, Rows
+from bridge.mapping.types import RAW, ROW, Type, column_type
+
+if TYPE_CHECKING:
+    from bridge.mapping.expression import Checker
+
+Catalog = Mapping[str, Mapping[str, str]]
+
+
+class Scope:
+    """The base: knows no names."""
+
+    is_rule = False
+    root_only: frozenset[str] | None = None
+
+    def resolve(self, checker: Checker, node: ast.expr, name: str) -> Expr:
+        return checker.bad("M013", node, f"there is no '{name}' here")
+
+    def column(self, checker: Checker, node: ast.expr, row: RowRef, name: str) -> Expr:
+        raise NotImplementedError
+
+    def is_pivot(self, alias: str) -> bool:
+        return alias == ""
+
+    def inside(self, checker: Checker, node: ast.expr, variable: str, over: Expr, at: ast.expr) -> Scope | None:
+        """The scope of a generator form over ``over``, or None with a diagnostic."""
+        raise NotImplementedError
+
+
+class RowScope(Scope):
+    """Names are aliases and generator variables; with ``bare``, also the columns of that anchor's row.
+
+    ``anchors`` maps what is bound to the alias whose row it is: the root, the alias of an ``each:``, generator variables.
+    """
+
+    def __init__(
+        self, aliases: dict[str, Alias], anchors: dict[str, str], types: Catalog | None, *, bare: str = "", alone: bool = False
+    ) -> None:
+        self.aliases = aliases
+        self.anchors = anchors
+        self.types = types
+        self.bare = bare
+        self.alone = alone  # only the bare row may be named: a table's own when: and pick:
+
+    def each(self, alias: str) -> RowScope:
+        """Inside ``each: alias``."""
+        return RowScope(self.aliases, {**self.anchors, alias: alias}, self.types, bare=alias)
+
+    def is_pivot(self, alias: str) -> bool:
+        return alias in self.aliases and self.aliases[alias].pivot is not None
+
+    def resolve(self, checker: Checker, node: ast.expr, name: str) -> Expr:
+        if name in self.anchors:
+            return RowRef(ROW, name, (), self.anchors[name])
+        if name in self.aliases and not self.alone:
+            return self.alias(checker, node, self.aliases[name])
+        if self.bare:
+            return self.column(checker, node, RowRef(ROW, self.bare, (), self.anchors[self.bare]), name)
+        hint = did_you_mean(name, [*self.aliases, *self.anchors])
+        owner = next((a.name for a in self.aliases.values() if name in (self.types or {}).get(a.table, {})), "")
+        if owner:
+            hint = f"write {owner}.{name}"
+        return checker.bad("M013", node, f"there is no '{name}' here", hint)
+
+    def alias(self, checker: Checker, node: ast.expr, alias: Alias) -> Expr:
+        """An alias that is not bound itself: reached over to-one joins from something that is."""
+        if alias.many:
+            parent = self.reach(alias.parent or "")
+            if parent is not None:
+                return Rows(Type("list", item=ROW), parent, alias.name)
+        found = self.reach(alias.name)
+        if found is not None:
+            return found
+        hint = "read it inside each: or in a form: any(x.… for x in …)"
+        return checker.bad("M024", node, f"'{alias.name}' joins on a list; here it is not one row", hint)
+
+    def reach(self, name: str) -> RowRef | None:
+        chain: tuple[str, ...] = ()
+        target = name
+        for _ in range(len(self.aliases) + 1):
+            for anchor, alias in reversed(self.anchors.items()):
+                if alias == name:
+                    return RowRef(ROW, anchor, chain, target)
+            entry = self.aliases.get(name)
+            if entry is None or entry.many or entry.parent is None:
+                return None
+            chain, name = (name, *chain), entry.parent
+        return None
+
+    def column(self, checker: Checker, node: ast.expr, row: RowRef, name: str) -> Expr:
+        table = self.aliases[row.alias].table
+        if self.types is None or table not in self.types:
+            return Column(RAW, row, name)
+        columns = self.types[table]
+        if name not in columns:
+            hint = did_you_mean(name, columns)
+            return checker.bad("M012", node, f"{table} has no column '{name}'", hint)
+        return Column(column_type(columns[name]), row, name)
+
+    def inside(self, checker: Checker, node: ast.expr, variable: str, over: Expr, at: ast.expr) -> Scope | None:
+        if not isinstance(over, Rows):
+            checker.bad("M024", at, "a form goes over the rows of an alias with many: true")
+            return None
+        if variable in self.aliases or variable in self.anchors:
+            checker.bad("M029", node, f"'{variable}' is already a name here", "use another name in the form")
+            return None
+        return RowScope(self.aliases, {**self.anchors, variable: over.alias}, self.types, bare=self.bare)
+
+
+class RuleScope(Scope):
+    """Names are model fields of ``after``; also before, after, item and item_before."""
+
+    is_rule = True
+
+    def __init__(self, model: Type, item: Type | None, root_only: frozenset[str] | None, variables: dict[str, Type] | None = None) -> None:
+        self.model = model
+        self.item = item
+        self.root_only = root_only
+        self.variables = variables or {}
+
+    def resolve(self, checker: Checker, node: ast.expr, name: str) -> Expr:
+        if name in self.variables:
+            return Root(self.variables[name], name)
+        for index, (field, kind) in enumerate(self.model.fields):
+            if field == name:
+                return Field(kind, Root(self.model, "after"), index, name)
+        if name in {"before", "after"}:
+            return Root(self.model, name)
+        if name in {"item", "item_before"}:
+            if self.item is not None:
+                return Root(self.item, name)
+            checker.bad("M013", node, f"there is no '{name}' without each:", "each: added(lines, by=…)")
+            return NOTHING
+        hint = did_you_mean(name, [*self.model.field_names(), "before", "item", *self.variables])
+        return checker.bad("M013", node, f"the model has no field '{name}'", hint)
+
+    def inside(self, checker: Checker, node: ast.expr, variable: str, over: Expr, at: ast.expr) -> Scope | None:
+        if over.type.kind != "list" or over.type.item is None or not isinstance(over, Field):
+            checker.bad("M024", at, "a form goes over a list field of the model")
+            return None
+        if variable in self.variables or variable in self.model.field_names() or variable in {"before", "after", "item", "item_before"}:
+            checker.bad("M029", node, f"'{variable}' is already a name here", "use another name in the form")
+            return None
+        return RuleScope(self.model, self.item, self.root_only, {**self.variables, variable: over.type.item})

@@ -1,0 +1,1 @@
+"""What surrounds the bridge: the stack to try it on, and the files to run it with."""

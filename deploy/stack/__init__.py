@@ -1,0 +1,11 @@
+"""A real Kafka, Kafka Connect with Debezium, and PostgreSQL on one machine, without containers.
+
+``Stack`` is one running set of servers in one home directory; ``python -m deploy.stack up`` is the same, detached.
+Needs Java 17 or later and Maven on the PATH; everything else is downloaded once into ``.stack/dist``.
+"""
+
+from deploy.stack.connect import HEARTBEAT_TABLE, SIGNAL_TABLE
+from deploy.stack.process import StackError
+from deploy.stack.stack import Stack
+
+__all__ = ["HEARTBEAT_TABLE", "SIGNAL_TABLE", "Stack", "StackError"]

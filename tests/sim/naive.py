@@ -1,0 +1,203 @@
+"""The truth: which events the committed transactions mean. Plain dicts and loops; nothing here comes from the bridge.
+
+The database knows what it committed, so this needs no ENDs, no offsets and no LSNs: transactions come in commit order
+with whole rows before and after, as the database had them and no matter what of it the records show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.sim.database import Change, Database, Key, Row, Transaction
+from tests.sim.mappings import EVENTS_TOPIC, LINES_TOPIC
+from tests.sim.workload import CUSTOMER, LINE, ORDER, PAYMENT, TAX, Features
+
+Tables = dict[str, dict[Key, Row]]
+Model = dict[str, Any]
+STATUS = {"N": "NEW", "P": "PLACED", "S": "SHIPPED", "X": "CANCELLED"}
+
+
+class Unknown(Exception):
+    pass
+
+
+@dataclass
+class Event:
+    topic: str
+    key: str
+    type: str
+    data: dict[str, Any]
+    transaction: int
+
+
+@dataclass
+class Truth:
+    events: list[Event] = field(default_factory=list)
+    parked: set[str] = field(default_factory=set)
+
+    def by_key(self) -> dict[str, list[Event]]:
+        found: dict[str, list[Event]] = {}
+        for event in self.events:
+            found.setdefault(event.key, []).append(event)
+        return found
+
+
+SeedRow = tuple[int, str, Key, Row]  # transactions committed before it, table, key, row
+
+
+def truth(database: Database, features: Features, seeds: Iterable[SeedRow]) -> Truth:
+    """The events of the whole history. ``seeds``: incremental snapshot rows that reached the topics."""
+    tables = _start(database, features)
+    waiting = sorted(seeds, key=lambda seed: seed[0])
+    result = Truth()
+    for transaction in database.transactions:
+        while waiting and waiting[0][0] <= transaction.index:
+            _, name, key, row = waiting.pop(0)
+            tables[name][key] = row
+        before = {name: dict(rows) for name, rows in tables.items()}
+        moved = _apply(tables, transaction)
+        before[CUSTOMER] = tables[CUSTOMER]  # lookups are read as of the commit, for both images
+        _units(before, tables, moved, transaction, features, result)
+    return result
+
+
+def _start(database: Database, features: Features) -> Tables:
+    """What the bridge knows at first: everything that a snapshot read, or nothing."""
+    known = features.start == "snapshot"
+    return {name: dict(database.initial[name]) if known else {} for name in database.tables}
+
+
+def _apply(tables: Tables, transaction: Transaction) -> dict[int, int]:
+    """Apply the changes; returns which order number became which."""
+    moved: dict[int, int] = {}
+    for change in transaction.changes:
+        _apply_one(tables, change)
+        if change.table.name == ORDER and change.op == "d" and change.other_key is not None:
+            old, new = change.key(), change.other_key
+            assert old is not None
+            first = next((a for a, b in moved.items() if b == old[0]), old[0])
+            moved[first] = new[0]
+    return moved
+
+
+def _apply_one(tables: Tables, change: Change) -> None:
+    key = change.key()
+    if key is None:
+        return
+    if change.op == "d":
+        tables[change.table.name].pop(key, None)
+    else:
+        assert change.after is not None
+        tables[change.table.name][key] = change.after
+
+
+def _units(
+    before: Tables, after: Tables, moved: dict[int, int], transaction: Transaction, features: Features, result: Truth
+) -> None:
+    new_numbers = set(moved.values())
+    numbers = [key[0] for key in before[ORDER]] + [key[0] for key in after[ORDER] if key not in before[ORDER]]
+    for number in numbers:
+        if number in new_numbers and (number,) not in before[ORDER] and _was_there(before, moved, number):
+            continue  # told under its old number
+        now = moved.get(number, number)
+        if (number,) not in before[ORDER]:
+            now = number
+        _unit(before, after, number, now, transaction, features, result)
+
+
+def _was_there(before: Tables, moved: dict[int, int], number: int) -> bool:
+    return any(new == number and (old,) in before[ORDER] for old, new in moved.items())
+
+
+def _unit(
+    before: Tables, after: Tables, old: int, new: int, transaction: Transaction, features: Features, result: Truth
+) -> None:
+    key = str(new if (new,) in after[ORDER] and _exists(after[ORDER][new,], features) else old)
+    try:
+        was = _model(before, old, features)
+        now = _model(after, new, features)
+    except Unknown:
+        result.parked.add(str(new))
+        return
+    if was == now or key in result.parked:
+        return
+    for topic, kind, data in _events(was, now, features):
+        result.events.append(Event(topic, key, kind, data, transaction.index))
+
+
+def _exists(row: Row, features: Features) -> bool:
+    return not features.soft_delete or row["rec_typ"] == "O"
+
+
+def _money(cents: int) -> str:
+    return f"{cents // 100}.{cents % 100:02d}"
+
+
+def _model(tables: Tables, number: int, features: Features) -> Model | None:
+    order = tables[ORDER].get((number,))
+    if order is None or not _exists(order, features):
+        return None
+    if order["ord_stat"] not in STATUS:
+        raise Unknown
+    model: Model = {
+        "orderId": str(number),
+        "total": _money(order["tot_cents"]),
+        "currency": order["cur"] if order["cur"] is not None else "EUR",
+        "note": order["note"],
+        "status": STATUS[order["ord_stat"]],
+    }
+    if features.payment:
+        states = [row["st"] for row in tables[PAYMENT].values() if row["ord_no"] == number]
+        model["payment"] = {"C": "CAPTURED", "A": "PENDING", "I": "PENDING"}[states[0]] if states else "NONE"
+    if features.customer:
+        customer = tables[CUSTOMER].get((order["cust_no"],))
+        model["group"] = customer["grp"] if customer is not None else None
+    model["lines"] = [_line(tables, tables[LINE][key], features) for key in sorted(tables[LINE]) if key[0] == number]
+    return model
+
+
+def _line(tables: Tables, row: Row, features: Features) -> Model:
+    line = {
+        "line": row["line_no"],
+        "sku": row["itm_cd"].strip(" "),
+        "quantity": row["qty"],
+        "price": _money(row["prc_cents"]),
+    }
+    if features.taxes:
+        place = (row["ord_no"], row["line_no"])
+        line["tax"] = _money(sum(t["amt"] for t in tables[TAX].values() if (t["ord_no"], t["line_no"]) == place))
+    return line
+
+
+def _events(was: Model | None, now: Model | None, features: Features) -> Iterable[tuple[str, str, Model]]:
+    more = ["payment"] * features.payment + ["group"] * features.customer
+
+    def became(status: str) -> bool:
+        return now is not None and now["status"] == status and (was is None or was["status"] != status)
+
+    if now is None:
+        assert was is not None
+        yield EVENTS_TOPIC, "OrderDeleted", {"orderId": was["orderId"]}
+        return
+    if was is None:
+        yield EVENTS_TOPIC, "OrderCreated", _some(now, "orderId", "status", "total", "lines")
+    if became("PLACED"):
+        yield EVENTS_TOPIC, "OrderPlaced", _some(now, "orderId", "total", "currency", "lines", *more)
+    if became("CANCELLED") and was is not None and was["status"] in ("NEW", "PLACED"):
+        refund = was["total"] if was["status"] == "PLACED" else "0.00"
+        yield EVENTS_TOPIC, "OrderCancelled", {"orderId": now["orderId"], "refund": refund}
+    known = {line["line"] for line in was["lines"]} if was is not None else set()
+    for line in now["lines"]:
+        if line["line"] not in known:
+            data = {"orderId": now["orderId"], "sku": line["sku"], "quantity": line["quantity"]}
+            yield LINES_TOPIC, "OrderLineAdded", data
+    if was is not None:
+        yield EVENTS_TOPIC, "OrderRevised", _some(now, *"orderId status total currency note lines".split(), *more)
+        if (was["total"], was["currency"]) != (now["total"], now["currency"]):
+            yield EVENTS_TOPIC, "OrderRepriced", _some(now, "orderId", "total") | {"was": was["total"]}
+
+
+def _some(model: Model, *names: str) -> Model:
+    return {name: model[name] for name in names}

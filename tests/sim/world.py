@@ -1,0 +1,366 @@
+"""The bridge's world: records arrive, processes work, die, freeze and are replaced, all by one seed."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from random import Random
+
+from bridge.errors import Fenced
+from bridge.model import InputPartition, MappingSet, SourceSettings
+from bridge.runtime.report import Report
+from bridge.runtime.worker import Limits, Worker
+from bridge.state.store import MemoryStore, Store
+from bridge.testing import Broker, Crash, FakeKafka, Faults, Process, SourceTopics
+from tests.sim.debezium import Send
+from tests.sim.mappings import DEAD_LETTERS, OUTPUTS
+from tests.sim.scenario import PREFIX, Scenario, mapped_tables
+
+CHANGELOG = "bridge.legacy.changelog"
+SESSION_TIMEOUT = 3.0
+CRASH_POINTS = (
+    "publish.begin",
+    "publish.middle",
+    "publish.before_commit",
+    "publish.before_commit",
+    "publish.after_commit",
+    "publish.after_commit",
+    "publisher.open",
+    "publisher.opened",
+    "changelog.read",
+    "reader.seek",
+    "reader.read",
+    "reader.ends",
+    "store.write",
+    "store.written",
+    "membership.poll",
+)
+PAUSE_POINTS = (
+    "publish.begin",
+    "publish.middle",
+    "publish.before_commit",
+    "publish.before_commit",
+    "publish.after_commit",
+    "reader.read",
+    "publisher.open",
+    "changelog.read",
+    "store.write",
+)
+
+
+class Stuck(AssertionError):
+    """The bridge does not get through its input although nothing fails any more."""
+
+
+class Feeder:
+    """Lets the records arrive: each partition in its order, phase after phase, otherwise as the dice fall."""
+
+    def __init__(self, broker: Broker, phases: Iterable[list[Send]], rng: Random) -> None:
+        self._broker = broker
+        self._phases = deque(phases)
+        self._rng = rng
+        self._queues: list[deque[Send]] = []
+        self.left = sum(len(phase) for phase in self._phases)
+
+    def feed(self, most: int) -> None:
+        while most > 0 and self.left:
+            if not self._queues:
+                self._next_phase()
+            queue = self._rng.choice(self._queues)
+            number = min(most, len(queue), self._rng.choice((1, 2, 5, 20)))
+            for _ in range(number):
+                self._append(queue.popleft())
+            most -= number
+            self.left -= number
+            if not queue:
+                self._queues.remove(queue)
+
+    def _next_phase(self) -> None:
+        queues: dict[tuple[str, int], deque[Send]] = {}
+        for send in self._phases.popleft():
+            queues.setdefault((send.topic, send.partition), deque()).append(send)
+        self._queues = list(queues.values())
+
+    def _append(self, send: Send) -> None:
+        log = self._broker.log(send.topic, send.partition)
+        if send.gap:
+            log.gap(send.gap)
+        log.append(send.key, send.value, send.headers)
+
+
+class PointStore:
+    """A store on a machine's disk; its process may die before or after a write, which is atomic as LMDB's is."""
+
+    def __init__(self, disk: MemoryStore, process: Process) -> None:
+        self._disk = disk
+        self._process = process
+        self.get = disk.get
+        self.scan = disk.scan
+
+    def write(self, items: Iterable[tuple[bytes, bytes | None]]) -> None:
+        self._process.point("store.write")
+        self._disk.write(items)
+        self._process.point("store.written")
+
+    def wipe(self) -> None:
+        self._process.point("store.wipe")
+        self._disk.wipe()
+
+    def close(self) -> None:
+        """The disk stays."""
+
+
+class Errors(Report):
+    """Counts what the worker recovered from."""
+
+    def __init__(self) -> None:
+        self.recovered: Counter[str] = Counter()
+        self.owner = False
+
+    def aborted(self, error: Exception) -> None:
+        self.recovered["fenced" if isinstance(error, Fenced) else type(error).__name__] += 1
+
+    def state(self, state: str) -> None:
+        self.owner = state == "owner"
+
+
+@dataclass
+class Chaos:
+    """How rough it gets. Drawn per run; ``calm()`` is a run in which nothing fails and everything is there at once."""
+
+    faults: Faults = field(default_factory=Faults)
+    crashes: int = 0
+    pauses: int = 0
+    lose_disk: float = 0.0
+    processes: int = 1
+    limits: Limits = field(default_factory=Limits)
+    feed: int = 1_000_000
+    compact: float = 0.0
+    moves: float = 0.0
+
+    @staticmethod
+    def random(rng: Random) -> Chaos:
+        rough = rng.random() < 0.6
+        chance = rng.choice((0.0, 0.02, 0.1)) if rough else 0.0
+        return Chaos(
+            Faults(
+                poll_fails=chance / 10,
+                read_fails=chance / 4,
+                read_partial=rng.choice((0.0, 0.5, 0.9)),
+                open_fails=chance,
+                changelog_fails=chance / 2,
+                publish_before=chance,
+                publish_middle=chance,
+                publish_unknown=chance,
+                publish_after=chance,
+            ),
+            crashes=rng.choice((0, 1, 2, 3)),
+            pauses=rng.choice((0, 0, 1, 2)),
+            lose_disk=rng.choice((0.0, 0.3, 1.0)),
+            processes=rng.choice((1, 2, 2)),
+            limits=Limits(
+                read_records_max=rng.choice((2, 7, 50, 1000)),
+                commit_rows=rng.choice((1, 5, 1000)),
+                commit_seconds=rng.choice((0.0, 0.1, 1.0)),
+                idle_commit_seconds=rng.choice((0.5, 5.0)),
+                read_ahead_rows_max=rng.choice((2, 10, 1000)),
+                incomplete_after_seconds=1e9,
+                state_cache_rows=rng.choice((2, 10, 1000)),
+                back_off_seconds_max=0.3,
+            ),
+            feed=rng.choice((3, 10, 40, 1_000_000)),
+            compact=rng.choice((0.0, 0.05)),
+            moves=rng.choice((0.0, 0.0, 0.02)),
+        )
+
+    @staticmethod
+    def calm() -> Chaos:
+        return Chaos(limits=Limits(incomplete_after_seconds=1e9, idle_commit_seconds=0.5))
+
+
+class Machine:
+    """One place where a bridge process runs; its disk outlives the process, unless it is lost."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.disk = MemoryStore()
+        self.starts = 0
+        self.busy = False
+        self.report = Errors()
+        self.start()
+
+    def start(self) -> None:
+        world = self.world
+        self.starts += 1
+        self.process = Process(f"{self.name}.{self.starts}", world.seed, world.faults)
+        self.report.owner = False
+        self.process.on_pause = self._stand_still
+        world.plan(self.process)
+        kafka = FakeKafka(world.broker, world.topics, self.process)
+        self.worker = Worker(
+            world.settings,
+            world.mappings,
+            kafka,
+            self._open_store,
+            world.broker.clock,
+            limits=world.chaos.limits,
+            report=self.report,
+        )
+
+    def _open_store(self, discard: bool) -> Store:  # noqa: FBT001 - the worker's callback
+        if discard:
+            self.disk = MemoryStore()
+        return PointStore(self.disk, self.process)
+
+    def step(self) -> None:
+        if self.busy:
+            return
+        self.busy = True
+        try:
+            self.worker.step()
+        except Crash:
+            self.world.reached["bridge crash"] += 1
+            if self.world.rng.random() < self.world.chaos.lose_disk:
+                self.world.reached["local state lost"] += 1
+                self.disk = MemoryStore()
+            self.count()
+            self.start()
+        finally:
+            self.busy = False
+
+    def count(self) -> None:
+        """What the process met in its life."""
+        failures = self.process.failures
+        self.world.reached["ambiguous commit"] += failures["publish unknown"] + failures["publish after"]
+        self.world.reached["failing call"] += failures.total()
+
+    def _stand_still(self) -> None:
+        """Frozen in the middle of a call, beyond the session timeout; meanwhile another process may take over."""
+        world = self.world
+        before = self.report.recovered["fenced"]
+        for _ in range(world.rng.choice((6, 12, 25))):
+            world.broker.clock.sleep(SESSION_TIMEOUT / 4)
+            world.feeder.feed(world.rng.randint(0, 5))
+            for machine in world.machines:
+                machine.step()
+        world.frozen.append((self, before))
+
+
+class World:
+    """One run of the bridge over one scenario's topics."""
+
+    def __init__(
+        self, scenario: Scenario, mappings: MappingSet, settings: SourceSettings, chaos: Chaos, seed: str
+    ) -> None:
+        self.scenario = scenario
+        self.mappings = mappings
+        self.settings = settings
+        self.chaos = chaos
+        self.seed = seed
+        self.rng = Random(f"world/{seed}")
+        self.faults = chaos.faults
+        self.reached: Counter[str] = Counter()
+        self.frozen: list[tuple[Machine, int]] = []
+        self.broker = Broker(seed, session_timeout=SESSION_TIMEOUT)
+        for topic, partitions in (scenario.layout.topics() | OUTPUTS | {CHANGELOG: 1}).items():
+            self.broker.create_topic(topic, partitions)
+        self.topics = SourceTopics(
+            settings.log or settings.transaction_topic, settings.topics, CHANGELOG, "bridge", f"bridge.{PREFIX}"
+        )
+        self.feeder = Feeder(self.broker, scenario.topics.phases, self.rng)
+        self._crashes = chaos.crashes
+        self._pauses = chaos.pauses
+        self.machines: list[Machine] = []
+        self.machines.extend(Machine(self, f"m{number}") for number in range(chaos.processes))
+
+    def plan(self, process: Process) -> None:
+        """How this process will die, or freeze."""
+        rng = self.rng
+        if self._crashes > 0 and rng.random() < 0.8:
+            self._crashes -= 1
+            if rng.random() < 0.3:
+                process.crash_at = rng.choice((rng.randint(1, 20), rng.randint(1, 200)))
+            else:
+                process.crash_at_point = (rng.choice(CRASH_POINTS), rng.choice((1, 1, 2, 3, 7)))
+        if self._pauses > 0 and rng.random() < 0.8:
+            self._pauses -= 1
+            process.pause_at_point = (rng.choice(PAUSE_POINTS), rng.choice((1, 2, 3, 7)))
+
+    def run(self) -> None:
+        """Until everything is through. Raises Stuck."""
+        rng, feeder, chaos = self.rng, self.feeder, self.chaos
+        steps = idle = 0
+        while idle < 3:
+            steps += 1
+            feeder.feed(rng.randint(0, chaos.feed))
+            if steps == 4000:
+                self._make_peace()
+            if steps > 8000:
+                raise Stuck(self._where())
+            machine = rng.choice(self.machines) if len(self.machines) > 1 else self.machines[0]
+            machine.step()
+            if chaos.compact and rng.random() < chaos.compact:
+                self.broker.compact(CHANGELOG)
+            if chaos.moves and rng.random() < chaos.moves:
+                self.broker.group("bridge").move()
+            if not feeder.left and steps % 4 == 0:
+                idle = idle + 1 if self._is_through() else 0
+        self._count()
+
+    def _make_peace(self) -> None:
+        """From here on nothing fails, so the bridge must come through."""
+        self.feeder.feed(1_000_000)
+        self.faults = Faults()
+        self.chaos.moves = 0.0
+        self._crashes = self._pauses = 0
+        for machine in self.machines:
+            machine.process.faults = self.faults
+            machine.process.crash_at = machine.process.crash_at_point = machine.process.pause_at_point = None
+
+    def _is_through(self) -> bool:
+        """Everything was read, the last END is behind the committed offset, and nothing waits to be committed."""
+        if not any(machine.report.owner for machine in self.machines):
+            return False
+        offsets = self.broker.group("bridge").offsets
+        markers = InputPartition(self.topics.transaction, 0)
+        log = self.broker.log(markers.topic)
+        return offsets.get(markers, 0) >= log.end() or not log.records
+
+    def _where(self) -> str:
+        offsets = self.broker.group("bridge").offsets
+        behind = {
+            str(log.name): f"{offsets.get(log.name, 0)} of {log.end()}"
+            for topic in self.topics.inputs()
+            for log in self.broker.topics[topic]
+        }
+        return f"stuck: committed offsets {behind}"
+
+    def _count(self) -> None:
+        reached = self.reached
+        for machine in self.machines:
+            machine.count()
+            reached["fenced"] += machine.report.recovered["fenced"]
+        reached["fenced zombie"] += sum(machine.report.recovered["fenced"] > before for machine, before in self.frozen)
+        owners = [transaction.process.split(".")[0] for transaction in self.broker.history]
+        reached["take-over"] += sum(one != other for one, other in pairwise(owners))
+
+
+def source_settings(scenario: Scenario) -> SourceSettings:
+    """The source as the bridge's config would give it."""
+    layout = scenario.layout
+    if layout.single_log:
+        return SourceSettings(
+            "legacy", "postgresql", log=layout.log(), dead_letter_topic=DEAD_LETTERS, max_share=1.0, of_last=10_000
+        )
+    return SourceSettings(
+        "legacy",
+        "postgresql",
+        topics=tuple(layout.topic(table) for table in mapped_tables(scenario.features)),
+        transaction_topic=layout.transaction_topic(),
+        dead_letter_topic=DEAD_LETTERS,
+        max_share=1.0,
+        of_last=10_000,
+    )

@@ -1,0 +1,138 @@
+"""Seeded simulation: the real core and runtime against a Kafka that fails and a Debezium that dies and repeats.
+
+``python -m tests.simulate --seed 1 --runs 1000``. One seed is one whole scenario: a database's history, the topics that a
+connector made of it, and two runs of the bridge over them: a rough one with crashes, take-overs, zombies and failing
+calls, and a calm one. What the first published must be what the naive model says, and the same bytes as the second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+import traceback
+from collections import Counter
+from functools import cache
+from multiprocessing import get_context
+from random import Random
+
+from bridge.model import MappingSet
+from tests.sim.compiled import compiled
+from tests.sim.scenario import Scenario, make_scenario
+from tests.sim.verdict import judge, same, same_state
+from tests.sim.workload import Features
+from tests.sim.world import Chaos, World, source_settings
+
+SEED_SECONDS = 20
+REPORTED = (
+    "bridge crash",
+    "take-over",
+    "fenced zombie",
+    "ambiguous commit",
+    "failing call",
+    "connector death",
+    "repeat",
+    "restart inside a transaction",
+    "seeds overlapping live changes",
+    "local state lost",
+    "parked aggregate",
+    "single log",
+)
+
+
+def run_seed(seed: int) -> Counter[str]:
+    """One seed. Raises AssertionError, or what the bridge raised. Returns what it reached."""
+    scenario = make_scenario(seed)
+    rng = Random(f"chaos/{seed}")
+    rough = _run(scenario, Chaos.random(rng), f"{seed}/rough")
+    published = judge(rough.broker, scenario.truth)
+    calm = _run(scenario, Chaos.calm(), f"{seed}/calm")
+    same(published, judge(calm.broker, scenario.truth))
+    same_state(rough.broker, calm.broker)
+    return _reached(scenario, rough)
+
+
+def _run(scenario: Scenario, chaos: Chaos, seed: str) -> World:
+    world = World(scenario, mappings_for(scenario.features), source_settings(scenario), chaos, seed)
+    world.run()
+    return world
+
+
+@cache
+def _compiled(taxes: bool, payment: bool, customer: bool, soft_delete: bool) -> MappingSet:  # noqa: FBT001 - a key
+    return compiled(Features(taxes=taxes, payment=payment, customer=customer, soft_delete=soft_delete))
+
+
+def mappings_for(features: Features) -> MappingSet:
+    return _compiled(features.taxes, features.payment, features.customer, features.soft_delete)
+
+
+def _reached(scenario: Scenario, world: World) -> Counter[str]:
+    reached = world.reached + scenario.topics.reached
+    reached["seeds overlapping live changes"] += scenario.seeds_overlap_live_changes()
+    reached["parked aggregate"] += bool(scenario.truth.parked)
+    reached["single log"] += scenario.layout.single_log
+    reached["events"] += len(scenario.truth.events)
+    reached["source transactions"] += len(scenario.database.transactions)
+    return reached
+
+
+def _too_long(_signal: int, _frame: object) -> None:
+    raise TimeoutError(f"the seed took longer than {SEED_SECONDS} s")
+
+
+def _tried(seed: int) -> tuple[int, Counter[str], str]:
+    signal.signal(signal.SIGALRM, _too_long)
+    signal.alarm(SEED_SECONDS)
+    try:
+        return seed, run_seed(seed), ""
+    except Exception as error:  # noqa: BLE001 - whatever it is, the seed tells how to see it again
+        return seed, Counter(), "".join(traceback.format_exception(error)[-6:])
+    finally:
+        signal.alarm(0)
+
+
+def simulate(first: int, runs: int, jobs: int) -> tuple[Counter[str], dict[int, str]]:
+    """Run the seeds; returns what they reached (seeds per thing, and sums for counts) and the failures."""
+    reached: Counter[str] = Counter()
+    failures: dict[int, str] = {}
+    seeds = range(first, first + runs)
+    if jobs == 1 or runs == 1:
+        results = map(_tried, seeds)
+        _collect(results, reached, failures)
+    else:
+        with get_context("fork").Pool(jobs) as pool:
+            _collect(pool.imap_unordered(_tried, seeds, chunksize=20), reached, failures)
+    return reached, failures
+
+
+def _collect(results: object, reached: Counter[str], failures: dict[int, str]) -> None:
+    for seed, found, failure in results:  # type: ignore[attr-defined]
+        reached.update(found)
+        if failure:
+            failures[seed] = failure
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulate", description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=1, help="the first seed")
+    parser.add_argument("--runs", type=int, default=1000, help="how many seeds")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    options = parser.parse_args(arguments)
+    started = time.monotonic()
+    reached, failures = simulate(options.seed, options.runs, options.jobs)
+    seconds = time.monotonic() - started
+    for seed, failure in sorted(failures.items())[:5]:
+        print(f"seed {seed} FAILED; replay with: make simulate SEED={seed} RUNS=1\n{failure}", file=sys.stderr)
+    print(f"{options.runs} seeds in {seconds:.1f} s ({options.runs / max(seconds, 0.001):.0f}/s), {len(failures)} failed")
+    for name in ("source transactions", "events", *REPORTED):
+        print(f"  {name}: {reached[name]}")
+    if failures:
+        print(f"failed: {' '.join(str(seed) for seed in sorted(failures)[:50])}")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
