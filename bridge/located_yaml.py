@@ -1,9 +1,12 @@
 """YAML that knows where everything stands, and that refuses what YAML would quietly get wrong.
 
-``parse(text, file)`` gives a ``Located``: plain data (dict, list, str, int, float, bool, None) and, for every path into it,
-line and column. Mistakes are ``Located.diagnostics``, as many at once as can be found; with any of them the data may be partial.
+``parse(text, file)`` gives a ``Located``: plain data (dict, list, str, int, float, bool, None) and, for every path
+into it,
+line and column. Mistakes are ``Located.diagnostics``, as many at once as can be found; with any of them the data may
+be partial.
 
-Only ``true``, ``false``, ``null``, ``~`` and JSON's numbers are not text: ``no``, ``on``, ``1:30`` and dates stay text, and what
+Only ``true``, ``false``, ``null``, ``~`` and JSON's numbers are not text: ``no``, ``on``, ``1:30`` and dates stay
+text, and what
 YAML 1.1 and 1.2 read as different numbers (``012``, ``1_000``, ``0x1F``) is refused.
 """
 
@@ -23,6 +26,8 @@ Path = tuple[str | int, ...]
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 50
 MAX_NODES: Final = 100_000
+MAX_DIGITS: Final = 400  # of a number; longer ones stay text
+MAX_TABS: Final = 20  # reported
 
 CODES: Final[dict[str, str]] = {
     "Y001": "the file is not valid YAML",
@@ -41,7 +46,9 @@ CODES: Final[dict[str, str]] = {
 
 _INT = re.compile(r"-?(?:0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)\Z")
-_TRAP = re.compile(r"[-+]?(?:0[0-9][0-9_]*|0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+|[1-9][0-9]*(?:_[0-9]+)+)\Z|\+[0-9][0-9_]*\Z")
+_TRAP = re.compile(
+    r"[-+]?(?:0[0-9][0-9_]*|0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+|[1-9][0-9]*(?:_[0-9]+)+)\Z|\+[0-9][0-9_]*\Z"
+)
 _ESCAPE_LENGTH = {"x": 4, "u": 6, "U": 10}
 _WORDS: Final[dict[str, bool | None]] = {"true": True, "false": False, "null": None, "~": None, "": None}
 
@@ -70,7 +77,7 @@ class _Loader(yaml.SafeLoader):
             raise _TooMuchError("Y007", f"nested more than {MAX_DEPTH} levels deep", event.start_mark.index)
         if self.nodes > MAX_NODES:
             raise _TooMuchError("Y008", f"more than {MAX_NODES} nodes", event.start_mark.index)
-        node: Node | None = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        node: Node | None = super().compose_node(parent, index)
         self.depth -= 1
         return node
 
@@ -160,9 +167,11 @@ def parse(text: str, file: str) -> Located:
         return located
     for line in re.finditer(r"^[ ]*\t|\t", text, re.MULTILINE):
         located.diagnostics.append(
-            located.diagnostic("Y009", "a tab", line.end() - 1, "indent and separate with spaces; write \"\\t\" in quotes if it is data")
+            located.diagnostic(
+                "Y009", "a tab", line.end() - 1, 'indent and separate with spaces; write "\\t" in quotes if it is data'
+            )
         )
-        if len(located.diagnostics) == 20:
+        if len(located.diagnostics) == MAX_TABS:
             break
     if located.diagnostics:
         return located
@@ -178,7 +187,7 @@ def _compose(located: Located) -> Node | None:
     loader: _Loader | None = None
     try:
         loader = _Loader(located.text)
-        node = loader.get_single_node()  # type: ignore[no-untyped-call]
+        node = loader.get_single_node()
     except _TooMuchError as error:
         report.append(located.diagnostic(error.code, error.message, error.index))
         return None
@@ -193,7 +202,9 @@ def _compose(located: Located) -> Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         report.append(
-            located.diagnostic("Y001", f"not valid YAML: {error.problem}", mark.index if mark else 0, _syntax_hint(located, error))
+            located.diagnostic(
+                "Y001", f"not valid YAML: {error.problem}", mark.index if mark else 0, _syntax_hint(error)
+            )
         )
         return None
     except yaml.reader.ReaderError as error:
@@ -204,13 +215,13 @@ def _compose(located: Located) -> Node | None:
         return None
     finally:
         if loader is not None:
-            loader.dispose()  # type: ignore[no-untyped-call]
+            loader.dispose()
     if node is None:
         report.append(located.diagnostic("Y011", "the file is empty", 0))
-    return node  # type: ignore[no-any-return]
+    return node
 
 
-def _syntax_hint(located: Located, error: yaml.MarkedYAMLError) -> str:
+def _syntax_hint(error: yaml.MarkedYAMLError) -> str:
     """An expression that starts with a quote, or holds ': ', is the usual cause."""
     problem = str(error.problem)
     if "mapping values are not allowed" in problem:
@@ -244,7 +255,9 @@ class _Reader:
         self.visits += 1
         if depth > MAX_DEPTH or self.visits > MAX_NODES:
             if not self.stopped:
-                self.report("Y005", "aliases grow beyond the limits, or contain themselves", node, "write the values out")
+                self.report(
+                    "Y005", "aliases grow beyond the limits, or contain themselves", node, "write the values out"
+                )
             self.stopped = True
             return None
         self.located._nodes[path] = node  # noqa: SLF001 - the reader fills what it reads for
@@ -256,7 +269,7 @@ class _Reader:
             if node.flow_style:
                 self.cut_apart(node.value)
             return [self.value(child, (*path, i), depth + 1) for i, child in enumerate(node.value) if not self.stopped]
-        return self.mapping(node, path, depth)
+        return self.mapping(node, path, depth) if isinstance(node, MappingNode) else None
 
     def mapping(self, node: MappingNode, path: Path, depth: int) -> dict[str, Any]:
         data: dict[str, Any] = {}
@@ -296,11 +309,13 @@ class _Reader:
         if text in _WORDS:
             return _WORDS[text]
         if _INT.match(text):
-            return int(text) if len(text) <= 400 else text
+            return int(text) if len(text) <= MAX_DIGITS else text
         if _FLOAT.match(text):
             return float(text)
         if _TRAP.match(text):
-            self.report("Y003", f"{text[:40]} is read differently by different YAML versions", node, f"quote it: '{text[:40]}'")
+            self.report(
+                "Y003", f"{text[:40]} is read differently by different YAML versions", node, f"quote it: '{text[:40]}'"
+            )
         return text
 
     def cut_apart(self, parts: list[Node]) -> None:
@@ -312,7 +327,9 @@ class _Reader:
                 return
 
 
-_SCALAR_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value")}
+_SCALAR_TAGS = {
+    f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value")
+}
 
 
 def _open(text: str) -> int:

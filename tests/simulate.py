@@ -1,7 +1,7 @@
 """Seeded simulation: the real core and runtime against a Kafka that fails and a Debezium that dies and repeats.
 
-``python -m tests.simulate --seed 1 --runs 1000``. One seed is one whole scenario: a database's history, the topics that a
-connector made of it, and two runs of the bridge over them: a rough one with crashes, take-overs, zombies and failing
+``python -m tests.simulate --seed 1 --runs 1000``. One seed is one whole scenario: a database's history, the topics that
+a connector made of it, and two runs of the bridge over them: a rough one with crashes, take-overs, zombies and failing
 calls, and a calm one. What the first published must be what the naive model says, and the same bytes as the second.
 """
 
@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections import Counter
+from contextlib import nullcontext
 from functools import cache
 from multiprocessing import get_context
 from random import Random
@@ -94,25 +95,20 @@ def _tried(seed: int) -> tuple[int, Counter[str], str]:
         signal.alarm(0)
 
 
-def simulate(first: int, runs: int, jobs: int) -> tuple[Counter[str], dict[int, str]]:
-    """Run the seeds; returns what they reached (seeds per thing, and sums for counts) and the failures."""
+def simulate(first: int, runs: int, jobs: int, *, until_failure: bool = False) -> tuple[Counter[str], dict[int, str]]:
+    """Run the seeds; returns how often they reached what, and the failures by seed."""
     reached: Counter[str] = Counter()
     failures: dict[int, str] = {}
     seeds = range(first, first + runs)
-    if jobs == 1 or runs == 1:
-        results = map(_tried, seeds)
-        _collect(results, reached, failures)
-    else:
-        with get_context("fork").Pool(jobs) as pool:
-            _collect(pool.imap_unordered(_tried, seeds, chunksize=20), reached, failures)
+    with get_context("fork").Pool(jobs) if jobs > 1 and runs > 1 else nullcontext() as pool:
+        results = map(_tried, seeds) if pool is None else pool.imap_unordered(_tried, seeds, chunksize=20)
+        for seed, found, failure in results:
+            reached.update(found)
+            if failure:
+                failures[seed] = failure
+                if until_failure:
+                    break
     return reached, failures
-
-
-def _collect(results: object, reached: Counter[str], failures: dict[int, str]) -> None:
-    for seed, found, failure in results:  # type: ignore[attr-defined]
-        reached.update(found)
-        if failure:
-            failures[seed] = failure
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -120,13 +116,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--runs", type=int, default=1000, help="how many seeds")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--until-failure", action="store_true", help="stop at the first seed that fails")
     options = parser.parse_args(arguments)
     started = time.monotonic()
-    reached, failures = simulate(options.seed, options.runs, options.jobs)
+    reached, failures = simulate(options.seed, options.runs, options.jobs, until_failure=options.until_failure)
     seconds = time.monotonic() - started
     for seed, failure in sorted(failures.items())[:5]:
         print(f"seed {seed} FAILED; replay with: make simulate SEED={seed} RUNS=1\n{failure}", file=sys.stderr)
-    print(f"{options.runs} seeds in {seconds:.1f} s ({options.runs / max(seconds, 0.001):.0f}/s), {len(failures)} failed")
+    print(
+        f"{options.runs} seeds in {seconds:.1f} s ({options.runs / max(seconds, 0.001):.0f}/s), {len(failures)} failed"
+    )
     for name in ("source transactions", "events", *REPORTED):
         print(f"  {name}: {reached[name]}")
     if failures:

@@ -7,87 +7,17 @@ so that a changed customer never makes an untouched order look changed. A root w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import msgspec
 
 from bridge.core.collapse import CREATED, NetChange, Rows, StoredRow
+from bridge.core.joins import Index, Indexes, Join, Move, join_of, same, values_of
 from bridge.errors import Untranslatable
-from bridge.model import UNKNOWN, Mapping, MappingSet, Node, Row, TableUse
+from bridge.model import Mapping, MappingSet, Node, Row, TableUse
 
-Join = tuple[object, ...]
 GONE = b""  # in place of a row key: no such row
-
-
-class Index(msgspec.Struct, frozen=True):
-    """Rows of a table by the values they join on. ``number`` is its place in ``Indexes``; ``name`` is stable."""
-
-    number: int
-    name: str
-    table: int
-    columns: tuple[int, ...]
-    use: TableUse
-
-    def join(self, row: Row | None) -> Join | None:
-        """The values a row joins on; None when it joins nothing (a NULL or unknown column, or no such row)."""
-        return None if row is None else _join_of(self.use, row, self.columns)
-
-
-def _join_of(use: TableUse, row: Row, columns: tuple[int, ...]) -> Join | None:
-    """A row that its mapping cannot normalise joins nothing; the aggregates that need it find out when translated."""
-    if use.normalise is not None:
-        try:
-            row = use.normalise(row)
-        except Untranslatable:
-            return None
-    return _values(row, columns)
-
-
-def _values(row: Row, columns: tuple[int, ...]) -> Join | None:
-    values = tuple([row[column] for column in columns])
-    for value in values:
-        if value is None or value is UNKNOWN:
-            return None
-    return values
-
-
-class Indexes:
-    """Which indexes the mappings need; mappings that join in the same way share them."""
-
-    def __init__(self, mapping_set: MappingSet, table_numbers: dict[str, int]) -> None:
-        self.all: list[Index] = []
-        self.of_table: dict[int, list[Index]] = {}
-        self._by_name: dict[str, Index] = {}
-        self._columns = {name: layout.columns for name, layout in mapping_set.layouts.items()}
-        self._numbers = table_numbers
-        for mapping in mapping_set.mappings:
-            for use in mapping.tables:
-                if use.parent is not None:
-                    self.down(mapping, use)
-                    if not use.lookup:
-                        self.up(mapping, use)
-
-    def down(self, mapping: Mapping, use: TableUse) -> Index:
-        """Finds a parent's rows of ``use``."""
-        return self._index(mapping, use, use.own_columns)
-
-    def up(self, mapping: Mapping, use: TableUse) -> Index:
-        """Finds the parent rows of a row of ``use``."""
-        return self._index(mapping, mapping.tables[use.parent or 0], use.parent_columns)
-
-    def _index(self, mapping: Mapping, use: TableUse, columns: tuple[int, ...]) -> Index:
-        names = self._columns[use.table]
-        owner = f"@{mapping.aggregate}.{use.alias}" if use.normalise is not None else ""
-        name = f"{use.table}({','.join(names[column] for column in columns)}){owner}"
-        index = self._by_name.get(name)
-        if index is None:
-            table = self._numbers[use.table]
-            index = Index(len(self.all), name, table, columns, use)
-            self._by_name[name] = index
-            self.all.append(index)
-            self.of_table.setdefault(table, []).append(index)
-        return index
 
 
 class Touched(msgspec.Struct):
@@ -107,30 +37,20 @@ class Touched(msgspec.Struct):
 class _View:
     """The rows as of after the transaction, or of before it for those that it changed."""
 
-    def __init__(
-        self, rows: Rows, old: dict[tuple[int, bytes], Row | None], net: Sequence[NetChange], indexes: Indexes
-    ) -> None:
+    __slots__ = ("_moved", "_old", "_rows")
+
+    def __init__(self, rows: Rows, old: dict[tuple[int, bytes], Row | None]) -> None:
         self._rows = rows
         self._old = old
         self._moved: dict[tuple[int, Join], tuple[set[bytes], set[bytes]]] = {}
-        if old:
-            self._compare(net, indexes)
 
-    def _compare(self, net: Sequence[NetChange], indexes: Indexes) -> None:
-        """Per join value: the keys that only the before image has, and those that only the after image has."""
-        for change in net:
-            for index in indexes.of_table.get(change.table, ()):
-                before = index.join(change.before)
-                after = index.join(change.after)
-                if before == after and change.old_key == change.row_key:
-                    continue
-                if before is not None:
-                    self._sides(index.number, before)[0].add(change.old_key)
-                if after is not None:
-                    self._sides(index.number, after)[1].add(change.row_key)
-
-    def _sides(self, index: int, join: Join) -> tuple[set[bytes], set[bytes]]:
-        return self._moved.setdefault((index, join), (set(), set()))
+    def moved(self, change: NetChange, moves: list[Move]) -> None:
+        """Note, per join value, the keys that only the before image has, and those that only the after image has."""
+        for index, before, after in moves:
+            if before is not None:
+                self._moved.setdefault((index, before), (set(), set()))[0].add(change.old_key)
+            if after is not None:
+                self._moved.setdefault((index, after), (set(), set()))[1].add(change.row_key)
 
     def row(self, table: int, row_key: bytes) -> Row | None:
         if self._old:
@@ -141,17 +61,18 @@ class _View:
         return None if stored is None else stored.row
 
     def children(self, index: int, join: Join) -> list[bytes]:
-        keys: Iterable[bytes] = self._rows.children(index, join)
-        moved = self._moved.get((index, join)) if self._moved else None
-        if moved is not None:
-            keys = (set(keys) - moved[1]) | moved[0]
-        return sorted(keys)
+        keys: Collection[bytes] = self._rows.children(index, join)
+        if self._moved:
+            moved = self._moved.get((index, join))
+            if moved is not None:
+                keys = (set(keys) - moved[1]) | moved[0]
+        return sorted(keys) if len(keys) > 1 else list(keys)
 
 
 class _Plan:
     """One alias of a mapping with its indexes resolved."""
 
-    __slots__ = ("down", "kids", "number", "parent", "table", "up", "use")
+    __slots__ = ("below", "down", "kids", "number", "parent", "table", "up", "use")
 
     def __init__(self, use: TableUse, number: int, table: int, down: Index | None, up: Index | None) -> None:
         self.use = use
@@ -161,6 +82,7 @@ class _Plan:
         self.up = up
         self.parent: _Plan | None = None
         self.kids: list[_Plan] = []
+        self.below: set[int] = set()  # tables joined below this alias, but lookups, which both images share
 
 
 class Aggregate:
@@ -187,6 +109,11 @@ class Aggregate:
         for plan in plans:
             plan.kids = [plans[kid] for kid in plan.use.kids]
             plan.parent = None if plan.use.parent is None else plans[plan.use.parent]
+        for plan in plans:
+            above = plan.parent
+            while above is not None and not plan.use.lookup:
+                above.below.add(plan.table)
+                above = above.parent
         return plans
 
     def transaction(self, net: list[NetChange], position: int) -> list[Touched]:
@@ -197,27 +124,34 @@ class Aggregate:
                 old.setdefault((change.table, change.row_key), None)
         for change in net:
             old[change.table, change.old_key] = change.before
-        self._apply(net, position)
-        now = _View(self._rows, {}, (), self.indexes)
-        then = _View(self._rows, old, net, self.indexes)
+        now = _View(self._rows, {})
+        then = _View(self._rows, old)
+        self._apply(net, position, then)
+        changed = {change.table for change in net}
         touched = []
         for mapping_number, roots in self._roots(net, then, now).items():
             mapping, plans = self._plans[mapping_number]
             for (old_key, new_key), changes in roots.items():
-                touched.append(self._touched(mapping, plans, old_key, new_key, changes, then, now))
-        touched.sort(key=lambda one: one.changes[0].order)
+                touched.append(self._touched(mapping, plans, old_key, new_key, changes, then, now, changed))
+        if len(touched) > 1:
+            touched.sort(key=lambda one: one.changes[0].order)
         return touched
 
-    def _apply(self, net: list[NetChange], position: int) -> None:
-        rows = self._rows
+    def _apply(self, net: list[NetChange], position: int, then: _View) -> None:
+        """Write the rows; deletes first, so that a key may be given up and taken in one transaction."""
+        rows, indexes = self._rows, self.indexes
         for change in net:
             if change.before is not None and (change.after is None or change.old_key != change.row_key):
-                rows.put(change.table, change.old_key, None)
+                rows.put(change.table, change.old_key, None, indexes.moves(change.table, change.before, None))
         for change in net:
+            rekeyed = change.old_key != change.row_key
+            moves = indexes.moves(change.table, change.before, change.after, rekeyed=rekeyed)
+            then.moved(change, moves)
             if change.after is not None:
-                rows.put(
-                    change.table, change.row_key, StoredRow(position, CREATED if change.created else 0, change.after)
-                )
+                stored = StoredRow(position, CREATED if change.created else 0, change.after)
+                if rekeyed:
+                    moves = indexes.moves(change.table, None, change.after)
+                rows.put(change.table, change.row_key, stored, moves)
 
     # -- which aggregates ----------------------------------------------------------------------------------------------
 
@@ -232,6 +166,10 @@ class Aggregate:
             for mapping_number, plan in self._users.get(change.table, ()):
                 roots = found.setdefault(mapping_number, {})
                 table = self._plans[mapping_number][1][0].table
+                if not rekeyed and self._stays(plan, change):
+                    for key in self._ancestors(plan, change.row_key, change.after, now):
+                        _note(roots, (key, key), change)
+                    continue
                 for key in self._ancestors(plan, change.old_key, change.before, then):
                     pair = (key, rekeyed.get((table, key)) or (key if (table, key) not in back else GONE))
                     _note(roots, pair, change)
@@ -240,13 +178,22 @@ class Aggregate:
                     _note(roots, pair, change)
         return found
 
+    def _stays(self, plan: _Plan, change: NetChange) -> bool:
+        """Whether a row that is in both images is a root, or belongs to the same root that did not move itself."""
+        before, after = change.before, change.after
+        if before is None or after is None:
+            return False
+        if plan.parent is None:
+            return True
+        return plan.parent.parent is None and same(before, after, plan.use.own_columns)
+
     def _ancestors(self, plan: _Plan, row_key: bytes, row: Row | None, view: _View) -> Iterable[bytes]:
         """Keys of the root rows that a row belongs to, in one view."""
         if row is None:
             return ()
         if plan.parent is None or plan.up is None:
             return (row_key,)
-        join = _join_of(plan.use, row, plan.use.own_columns)
+        join = join_of(plan.use, row, plan.use.own_columns)
         if join is None:
             return ()
         parent = plan.parent
@@ -269,6 +216,7 @@ class Aggregate:
         changes: list[NetChange],
         then: _View,
         now: _View,
+        changed: set[int],
     ) -> Touched:
         root = plans[0]
         before = then.row(root.table, old_key)
@@ -291,8 +239,8 @@ class Aggregate:
             )
             return touched
         try:
-            touched.before = self._node(root, before, then, now)
             touched.after = self._node(root, after, now, now)
+            touched.before = self._node(root, before, then, now, touched.after, after, changed)
         except Untranslatable as error:
             touched.error = error
         return touched
@@ -309,9 +257,21 @@ class Aggregate:
             return True
         return all(plan.table in self._seeded for plan in plans)
 
-    def _node(self, plan: _Plan, row: Row | None, view: _View, now: _View) -> Node | None:
+    def _node(
+        self,
+        plan: _Plan,
+        row: Row | None,
+        view: _View,
+        now: _View,
+        other: Node | None = None,
+        other_row: Row | None = None,
+        changed: Collection[int] = (),
+    ) -> Node | None:
+        """One row with its kids. ``other`` is the same row's node in the after image: kids that nothing touched are shared."""
         if row is None:
             return None
+        if other is not None and row is other_row and plan.below.isdisjoint(changed):
+            return other
         use = plan.use
         if use.normalise is not None:
             row = use.normalise(row)
@@ -319,13 +279,22 @@ class Aggregate:
             return None
         if not plan.kids:
             return (row,)
-        return (row, *[self._kid(kid, row, view, now) for kid in plan.kids])
+        if other is None:
+            return (row, *[self._kid(kid, row, view, now) for kid in plan.kids])
+        kids = []
+        for number, kid in enumerate(plan.kids, 1):
+            untouched = kid.use.lookup or (kid.table not in changed and kid.below.isdisjoint(changed))
+            if untouched and same(row, other[0], kid.use.parent_columns):
+                kids.append(other[number])
+            else:
+                kids.append(self._kid(kid, row, view, now))
+        return (row, *kids)
 
     def _kid(self, plan: _Plan, parent: Row, view: _View, now: _View) -> Any:
         use = plan.use
         if use.lookup:
             view = now
-        join = _values(parent, use.parent_columns)
+        join = values_of(parent, use.parent_columns)
         if join is None or plan.down is None:
             return [] if use.many else None
         nodes: list[tuple[bytes, Node]] = []

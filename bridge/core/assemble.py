@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 
 from bridge.core.connectors import Connector
-from bridge.core.decode import ChangeEvent, CollectionCount, Decoded, TransactionMarker
+from bridge.core.decode import ChangeEvent, CollectionCount, TransactionMarker
 from bridge.core.released import Released
 from bridge.core.transaction import Item, Pending, Queue, Seeds, SourceTransaction, Waiting
 from bridge.errors import HistoryWentBack, TransactionIncomplete
@@ -59,6 +59,7 @@ class Assemble:
         self._queues = [Queue() for _ in partitions]
         self._of_table: dict[int, set[int]] = {}
         self._pending: deque[Pending] = deque()
+        self._waiting: dict[int, Pending] = {}  # the same, by commit position
         self._groups: dict[str, int] = {}  # groups of the pending, counted
         self._open: TransactionMarker | None = None
         self._restarted: dict[str, int] = {}  # group → offset of its first BEGIN
@@ -69,28 +70,25 @@ class Assemble:
 
     # -- in ----------------------------------------------------------------------------------------------------------
 
-    def add(self, decoded: Iterable[Decoded], partition: int) -> None:
+    def add(self, decoded: Iterable[ChangeEvent | TransactionMarker], partition: int) -> None:
         """One partition's decoded records, in offset order. Raises HistoryWentBack, TransactionIncomplete."""
         queue = self._queues[partition]
-        rows = queue.rows
-        known: int = -1
+        append = queue.rows.append
+        table = None
         for item in decoded:
-            if item is None:
-                continue
-            queue.seen = True
-            if item.__class__ is TransactionMarker:
+            if item.__class__ is ChangeEvent:
+                if item.op == "r":
+                    self._seed(item)
+                    continue
+                append(item)
+                if item.table is not table:
+                    table = item.table
+                    self._of_table.setdefault(table.number, set()).add(partition)
+            else:
                 self._marker(item)
                 if self.single_log and not item.begin:
                     self._release()
-                continue
-            change: ChangeEvent = item  # type: ignore[assignment]
-            if change.op == "r":
-                self._seed(change)
-                continue
-            rows.append(change)
-            if change.table.number != known:
-                known = change.table.number
-                self._of_table.setdefault(known, set()).add(partition)
+        queue.seen = queue.seen or bool(decoded)
 
     def read_to(self, positions: Mapping[int, int]) -> None:
         """How far each partition was read: the offset after the last visible record (partition index → offset)."""
@@ -204,18 +202,18 @@ class Assemble:
         counts, signals = self._counts(marker.counts)
         restarted = first_offset is not None
         first_end = self._released.last < 0 and not self._pending
-        self._pending.append(
-            Pending(
-                marker.group,
-                marker.position,
-                counts,
-                marker.ts_ms,
-                marker.offset,
-                marker.offset if first_offset is None else first_offset,
-                restarted,
-                barrier=not self.single_log and (restarted or first_end or signals),
-            )
+        pending = Pending(
+            marker.group,
+            marker.position,
+            counts,
+            marker.ts_ms,
+            marker.offset,
+            marker.offset if first_offset is None else first_offset,
+            restarted,
+            barrier=not self.single_log and (restarted or first_end or signals),
         )
+        self._pending.append(pending)
+        self._waiting[marker.position] = pending
         self._groups[marker.group] = self._groups.get(marker.group, 0) + 1
 
     def _counts(self, collections: list[CollectionCount]) -> tuple[dict[int, int], bool]:
@@ -235,12 +233,12 @@ class Assemble:
         """A repeat; of a transaction that still waits for its rows, it may be the one that says when they are there."""
         if marker.position in self._released:
             return True
-        for pending in self._pending:
-            if pending.position == marker.position:
-                pending.later_counts.append(self._counts(marker.counts)[0])
-                pending.ends = None
-                return True
-        return False
+        pending = self._waiting.get(marker.position)
+        if pending is None:
+            return False
+        pending.later_counts.append(self._counts(marker.counts)[0])
+        pending.ends = None
+        return True
 
     def _went_back(self, marker: TransactionMarker, last: int) -> HistoryWentBack:
         topic = self.partitions[self._markers]
@@ -269,6 +267,7 @@ class Assemble:
                 self._find_snapshot()
             self._seeds_before(head.position)
             self._pending.popleft()
+            del self._waiting[head.position]
             self._groups[head.group] -= 1
             if not self._groups[head.group]:
                 del self._groups[head.group]
@@ -311,20 +310,29 @@ class Assemble:
     def _take_heads(self, head: Pending, partition: int) -> None:
         queue = self._queues[partition]
         rows = queue.rows
-        group = head.group
+        if not rows:
+            return
+        group, position, taken, have = head.group, head.position, head.rows, head.have
+        popleft = rows.popleft
+        first = rows[0].offset
         while rows:
             change = rows[0]
-            if change.group == group and change.position <= head.position:
-                head.first_taken.setdefault(partition, change.offset)
-                if not head.take(change):
+            if change.group == group and change.position <= position:
+                number = change.table.number
+                identity = (change.position, number, change.row_key, change.op)
+                if identity in taken:
                     self.duplicates += 1
+                else:
+                    taken[identity] = change
+                    have[number] = have.get(number, 0) + 1
             elif change.op == "?":
                 queue.garbage.append(change)
-            elif change.group in self._groups or self.connector.predecessor(change.sequence) >= head.position:
-                return
+            elif change.group in self._groups or self.connector.predecessor(change.source) >= position:
+                break
             else:
                 self.duplicates += 1
-            rows.popleft()
+            popleft()
+        head.first_taken.setdefault(partition, first)
 
     def _sweep(self, head: Pending) -> None:
         """Take a restarted transaction's rows from anywhere in the queues: its runs may lie behind rows of later ones."""
@@ -376,7 +384,7 @@ class Assemble:
         rows = queue.rows
         last = self._released.last
         while rows and rows[0].op != "?" and rows[0].group not in self._groups:
-            if self.connector.predecessor(rows[0].sequence) >= last or self._is_open(rows[0].group):
+            if self.connector.predecessor(rows[0].source) >= last or self._is_open(rows[0].group):
                 return
             rows.popleft()
             self.duplicates += 1
@@ -388,7 +396,7 @@ class Assemble:
 
     def _seed(self, seed: ChangeEvent) -> None:
         if self.single_log or seed.position <= self._released.last:
-            if self._released.last < 0 and seed.sequence.snapshot != "incremental":
+            if self._released.last < 0 and seed.source.snapshot != "incremental":
                 self.snapshot_position = seed.position
             self._emit_seed(seed)  # the log's order is the truth; or late: the row's own position decides
             return
@@ -406,7 +414,7 @@ class Assemble:
             self._seeds_before((self.snapshot_position or 0) + 1)
 
     def _find_snapshot(self) -> None:
-        initial = [seed[0] for seed in self._seeds if seed[3].sequence.snapshot != "incremental"]
+        initial = [seed[0] for seed in self._seeds if seed[3].source.snapshot != "incremental"]
         self.snapshot_position = min(initial, default=-1)
 
     def _emit_seed(self, seed: ChangeEvent) -> None:
@@ -427,7 +435,7 @@ class Assemble:
         if head.ends is not None and queue.position >= head.ends.get(partition, 0):
             return True
         rows = queue.rows
-        return bool(rows) and rows[-1].op != "?" and self.connector.predecessor(rows[-1].sequence) >= head.position
+        return bool(rows) and rows[-1].op != "?" and self.connector.predecessor(rows[-1].source) >= head.position
 
     def _reached(self, ends: Mapping[int, int] | None) -> bool:
         return ends is not None and all(self._queues[partition].position >= end for partition, end in ends.items())

@@ -7,12 +7,13 @@ replica identity) comes from its own ``before``, else from the state, else stays
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import msgspec
 
 from bridge.core.decode import ChangeEvent, TableDecoder
+from bridge.core.joins import Join, Move
 from bridge.model import UNKNOWN, Row
 
 CREATED = 1  # flag of a stored row: it was created in the stream, so everything that ever joined it was seen
@@ -30,8 +31,8 @@ class Rows(Protocol):
     """What the core needs of the state: rows by key, and the keys of rows by the values that they join on."""
 
     def get(self, table: int, row_key: bytes) -> StoredRow | None: ...
-    def put(self, table: int, row_key: bytes, stored: StoredRow | None) -> None: ...
-    def children(self, index: int, join: tuple[object, ...]) -> Iterable[bytes]: ...
+    def put(self, table: int, row_key: bytes, stored: StoredRow | None, moves: Sequence[Move]) -> None: ...
+    def children(self, index: int, join: Join) -> Collection[bytes]: ...
 
 
 class NetChange(msgspec.Struct):
@@ -87,6 +88,7 @@ class _Fold:
         self._position = position
         self._rows = rows
         self._stepped = stepped
+        self._vacated: set[tuple[int, bytes]] = set()  # keys whose row went on under another one
         self._current: dict[tuple[int, bytes], NetChange | None] = {}
         self._rekeyed: dict[tuple[int, bytes], list[bytes]] = {}  # new key → old keys, in order
         for change in changes:
@@ -118,7 +120,7 @@ class _Fold:
     def _first(self, table: TableDecoder, row_key: bytes, order: int) -> NetChange | None:
         """Open the row's net change on what the state holds; None when a seed of a later position was applied already."""
         place = (table.number, row_key)
-        stored = self._rows.get(table.number, row_key)
+        stored = None if place in self._vacated else self._rows.get(table.number, row_key)
         if stored is not None and stored.position >= self._position:
             self._current[place] = None
             return None
@@ -138,6 +140,7 @@ class _Fold:
             self.superseded += 1
             return
         self._current.pop((number, old_key), None)
+        self._vacated.add((number, old_key))
         occupant = self._current.get((number, change.row_key))
         if occupant is not None and occupant.after is None and occupant is not net:
             self._current.pop((number, change.row_key))
@@ -158,7 +161,7 @@ class _Fold:
         after = change.after
         if after is None:
             after = table.unknown_row
-        if UNKNOWN in after:
+        if (change.partial or change.after is None) and UNKNOWN in after:
             after = self._filled(after, net, change)
         if op == "c" and net.before is None:
             net.created = True

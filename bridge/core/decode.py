@@ -57,7 +57,7 @@ class ChangeEvent(msgspec.Struct, gc=False):
 
     ``op``: ``c`` ``u`` ``d`` ``t`` (truncate), or ``?`` for a record that could not be decoded (``raw`` holds it).
     ``group``: the transaction's identity (see connectors); "" for a seed. ``position``: the row's place in the source log;
-    for a seed, the commit position that it is as of. ``after`` holds UNKNOWN where the record does not know.
+    for a seed, the commit position that it is as of. ``partial``: ``after`` holds UNKNOWN where the record does not know.
     ``run`` tells the connector's runs apart.
     """
 
@@ -72,10 +72,10 @@ class ChangeEvent(msgspec.Struct, gc=False):
     table_order: int
     partition: int
     offset: int
-    sequence: Source
+    source: Source
+    partial: bool = False
     run: str = ""
     new_key: bytes | None = None
-    last_of_table: bool = False
     raw: InboundRecord | None = None
 
 
@@ -98,16 +98,10 @@ class TableDecoder:
         self.name = layout.table
         self.layout = layout
         self.number = number
-        fields = [f"f{i}" for i in range(len(layout.columns))]
-        self._row = msgspec.defstruct(
-            "Row",
-            [
-                (field, Any, msgspec.field(name=column, default=UNKNOWN))
-                for field, column in zip(fields, layout.columns, strict=True)
-            ],
-            gc=False,
-        )
-        self._decode = msgspec.json.Decoder(self._row).decode
+        self.schema = ""  # the database schema that it was last seen in
+        self.sparse = False  # whether a row ever came without one of the columns
+        self._decode = msgspec.json.Decoder(_row_struct(layout, {})).decode
+        self._decode_sparse = msgspec.json.Decoder(_row_struct(layout, {"default": UNKNOWN})).decode
         self.unknown_row: Row = (UNKNOWN,) * len(layout.columns)
         types = layout.types or ("",) * len(layout.columns)
         self._converts = [
@@ -115,20 +109,24 @@ class TableDecoder:
             for slot, sql_type in enumerate(types)
             if sql_type and (convert := wire.from_catalog(sql_type, decimal_mode)) is not None
         ]
-        self._schema: bytes | None = None
+        self._inline_schema: bytes | None = None
 
     def learn(self, schema: bytes) -> None:
         """Take the columns' types from an inline schema; the same text again costs one comparison."""
-        if schema == self._schema:
+        if schema == self._inline_schema:
             return
         self._converts = _converts(schema, self.layout)
-        self._schema = schema
+        self._inline_schema = schema
 
     def row(self, image: msgspec.Raw) -> Row | None:
         """The used columns of a row image; None for a JSON null. Raises msgspec.DecodeError."""
         if image == _RAW_NULL:
             return None
-        row: Row = msgspec.structs.astuple(self._decode(image))
+        try:
+            row: Row = _astuple(self._decode(image))
+        except msgspec.ValidationError:
+            row = _astuple(self._decode_sparse(image))
+            self.sparse = True
         if self._converts:
             row = self._converted(row)
         return row
@@ -154,6 +152,11 @@ class TableDecoder:
         return tuple(values)
 
 
+def _row_struct(layout: Layout, default: dict[str, Any]) -> type[msgspec.Struct]:
+    fields = [(f"f{slot}", Any, msgspec.field(name=name, **default)) for slot, name in enumerate(layout.columns)]
+    return msgspec.defstruct("Row", fields, gc=False)
+
+
 def _is_placeholder(value: Any) -> bool:
     if isinstance(value, str):
         return value in (wire.PLACEHOLDER, wire.PLACEHOLDER_BASE64)
@@ -172,12 +175,13 @@ def _converts(schema: bytes, layout: Layout) -> list[tuple[int, Callable[[Any], 
     return found
 
 
-Decoded = ChangeEvent | TransactionMarker | None
-
+_astuple = msgspec.structs.astuple
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_with_schema = msgspec.json.Decoder(WithSchema).decode
 _INLINE = b'{"schema":{'
-_HAS_PLACEHOLDER = (wire.PLACEHOLDER.encode(), wire.PLACEHOLDER_BASE64.encode())
+_OPERATIONS = frozenset("cudrt")
+_PLACEHOLDER = wire.PLACEHOLDER.encode()[5:]  # the search is fast on a first letter that is rare in JSON: z
+_PLACEHOLDER_BASE64 = wire.PLACEHOLDER_BASE64.encode()
 
 
 class Decode:
@@ -189,90 +193,132 @@ class Decode:
             name: TableDecoder(layout, number, decimal_mode)
             for number, (name, layout) in enumerate(sorted(layouts.items()))
         }
-        self._by_place: dict[tuple[str, str], TableDecoder | None] = {}
+        self._by_table: dict[str, TableDecoder] = {}
 
-    def records(self, records: Sequence[InboundRecord], partition: int) -> list[Decoded]:
-        """One partition's records in offset order. Raises Undecodable for a row whose key cannot be read."""
-        if len(records) == 0:
+    def records(self, records: Sequence[InboundRecord], partition: int) -> list[ChangeEvent | TransactionMarker]:
+        """What one partition's records, in offset order, say; tombstones, heartbeats and others' rows say nothing.
+
+        Raises Undecodable for a row whose key cannot be read, and for records that are not Debezium's.
+        """
+        if not len(records):
             return []
+        decoded: list[ChangeEvent | TransactionMarker] = []
         run = run_of(records[0])
-        if run == run_of(records[-1]):  # a connector's runs follow each other in a partition
-            return [self._record(record, partition, run) for record in records]
-        return [self._record(record, partition, run_of(record)) for record in records]
+        one_run = run == run_of(records[-1])  # a connector's runs follow each other in a partition
+        by_table = self._by_table
+        for record in records:
+            value = record.value()
+            if value is None:
+                continue  # a tombstone: the delete before it said all
+            schema: msgspec.Raw | None = None
+            try:
+                if value.startswith(_INLINE):
+                    outer = _decode_with_schema(value)
+                    schema, value = outer.schema, bytes(outer.payload)
+                envelope = _decode_envelope(value)
+                source = envelope.source
+                if source is None:
+                    other = self._without_source(envelope, record, partition)
+                else:
+                    table = by_table.get(source.table)
+                    if table is None or table.schema != source.schema:
+                        table = self._table_of(source)
+                        if table is None:
+                            continue
+                    if schema is not None:
+                        table.learn(bytes(schema))
+                    other = self._change(table, envelope, source, record, partition, value, run if one_run else run_of(record))
+            except (msgspec.DecodeError, ValueError, KeyError, TypeError, ArithmeticError):
+                other = self._garbage(record, partition)
+            if other is not None:
+                decoded.append(other)
+        return decoded
 
-    def _record(self, record: InboundRecord, partition: int, run: str) -> Decoded:
-        value = record.value()
-        if value is None:
-            return None  # a tombstone: the delete before it said all
-        schema: msgspec.Raw | None = None
-        try:
-            if value.startswith(_INLINE):
-                outer = _decode_with_schema(value)
-                schema, value = outer.schema, bytes(outer.payload)
-            envelope = _decode_envelope(value)
-            if envelope.source is not None:
-                change = self._change(envelope, envelope.source, schema, record, partition, value)
-                if change is not None:
-                    change.run = run
-                return change
-            if envelope.status:
-                return self._marker(envelope, record, partition)
-        except (msgspec.DecodeError, ValueError, KeyError, TypeError, ArithmeticError):
-            return self._garbage(record, partition)
+    def _table_of(self, source: Source) -> TableDecoder | None:
+        """By the collection's whole name; remembered by the table's name alone where that is enough."""
+        table = self.tables.get(self.connector.collection(source))
+        if table is not None:
+            table.schema = source.schema
+            self._by_table[source.table] = table
+        return table
+
+    def _without_source(
+        self, envelope: Envelope, record: InboundRecord, partition: int
+    ) -> ChangeEvent | TransactionMarker | None:
+        if envelope.status:
+            return self._marker(envelope, record, partition)
         if envelope.ts_ms is not None:
             return None  # a heartbeat
         return self._garbage(record, partition)
 
     def _change(
         self,
+        table: TableDecoder,
         envelope: Envelope,
         source: Source,
-        schema: msgspec.Raw | None,
         record: InboundRecord,
         partition: int,
         value: bytes,
+        run: str,
     ) -> ChangeEvent | None:
-        place = (source.schema, source.table)
-        try:
-            table = self._by_place[place]
-        except KeyError:
-            table = self._by_place[place] = self.tables.get(self.connector.collection(source))
         op = envelope.op
-        if table is None or op not in {"c", "u", "d", "r", "t"}:
+        if op not in _OPERATIONS:
             return None
-        if schema is not None:
-            table.learn(bytes(schema))
-        block = envelope.transaction
         after = table.row(envelope.after)
-        if after is not None and (_HAS_PLACEHOLDER[0] in value or _HAS_PLACEHOLDER[1] in value):
+        partial = table.sparse
+        if after is not None and (_PLACEHOLDER in value or _PLACEHOLDER_BASE64 in value):
             after = table.without_placeholders(after)
+            partial = True
+        row_key = record.key() or b""
+        if op == "t":
+            row_key = b""
+        elif not row_key.startswith(b"{") or row_key.startswith(_INLINE):
+            row_key = key_payload(record.key(), record)
+        block = envelope.transaction
+        if block is None:
+            return self._seed(table, after, source, record, partition, row_key)
         change = ChangeEvent(
-            table, op, b"", after, envelope.before, "", source.lsn or 0, 0, 0, partition, record.offset(), source
+            table,
+            op,
+            row_key,
+            after,
+            envelope.before,
+            self.connector.row_group(block.id),
+            self.connector.row_position(source),
+            block.total_order,
+            block.data_collection_order,
+            partition,
+            record.offset(),
+            source,
+            partial,
+            run,
         )
-        if block is not None:
-            change.group = self.connector.row_group(block.id)
-            change.order = block.total_order
-            change.table_order = block.data_collection_order
-        else:
-            self._seed(change, source, record)
-        if op != "t":
-            change.row_key = row_key(record)
-            if op == "d":
-                change.new_key = _new_key(record)
+        if op == "d":
+            change.new_key = _new_key(record)
         return change
 
-    def _seed(self, change: ChangeEvent, source: Source, record: InboundRecord) -> None:
+    def _seed(
+        self,
+        table: TableDecoder,
+        after: Row | None,
+        source: Source,
+        record: InboundRecord,
+        partition: int,
+        row_key: bytes,
+    ) -> ChangeEvent:
         snapshot = source.snapshot
         if snapshot in ("false", False, None):
             raise Undecodable(
-                f"{place_of(record)}: a streamed row of {change.table.name} has no transaction block",
-                "set provide.transaction.metadata=true on the Debezium connector: without it source transactions cannot be put together",
+                f"{place_of(record)}: a streamed row of {table.name} has no transaction block",
+                "set provide.transaction.metadata=true on the Debezium connector: "
+                "without it source transactions cannot be put together",
                 code="B203",
             )
-        if snapshot == "incremental":
-            change.position = self.connector.predecessor(source)
-        change.op = "r"
-        change.last_of_table = snapshot in ("last", "last_in_data_collection")
+        incremental = snapshot == "incremental"
+        position = self.connector.predecessor(source) if incremental else self.connector.row_position(source)
+        return ChangeEvent(
+            table, "r", row_key, after, None, "", position, 0, 0, partition, record.offset(), source
+        )
 
     def _marker(self, envelope: Envelope, record: InboundRecord, partition: int) -> TransactionMarker:
         return TransactionMarker(
@@ -296,7 +342,7 @@ class Decode:
                 "the bridge needs Debezium's whole envelope",
             )
         return ChangeEvent(
-            table, "?", row_key(record), None, None, "", 0, 0, 0, partition, record.offset(), Source(), raw=record
+            table, "?", key_payload(record.key(), record), None, None, "", 0, 0, 0, partition, record.offset(), Source(), raw=record
         )
 
 
@@ -312,20 +358,16 @@ def place_of(record: InboundRecord) -> InputOffset:
     return InputOffset(record.topic(), record.partition(), record.offset())
 
 
-def row_key(record: InboundRecord) -> bytes:
-    """The row's identity: its record key's JSON text, without an inline schema. b"" for a table without a primary key."""
-    return _key_payload(record.key(), record)
-
-
 def _new_key(record: InboundRecord) -> bytes | None:
     """The header of a delete that is half of a primary key change (Debezium reference, "Primary key updates")."""
     for name, value in record.headers() or ():
         if name == "__debezium.newkey":
-            return _key_payload(value, record)
+            return key_payload(value, record)
     return None
 
 
-def _key_payload(key: bytes | None, record: InboundRecord) -> bytes:
+def key_payload(key: bytes | None, record: InboundRecord) -> bytes:
+    """A row's identity: its record key's JSON text, without an inline schema. b"" for a table without a primary key."""
     if key is None:
         return b""
     if key.startswith(_INLINE):

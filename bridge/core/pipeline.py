@@ -266,8 +266,9 @@ class Pipeline:
                     row = tuple([old if new is UNKNOWN else new for new, old in zip(row, stored.row, strict=True)])
                     if row != stored.row:
                         self._counts.seed_differences += 1
-                state.put(number, seed.row_key, StoredRow(seed.position, flags, row))
-            if seed.last_of_table:
+                moves = self._aggregate.indexes.moves(number, None if stored is None else stored.row, row)
+                state.put(number, seed.row_key, StoredRow(seed.position, flags, row), moves)
+            if seed.source.snapshot in ("last", "last_in_data_collection"):
                 self._seeded_tables((number,))
         self._counts.seeds += len(seeds.rows)
         self._lap("aggregate")

@@ -6,8 +6,8 @@ The client lives as long as this object: futures of an AdminClient that was drop
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its names are public, but not re-exported
@@ -19,7 +19,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its names a
 )
 from confluent_kafka.cimpl import NewTopic
 
-from bridge.errors import Fatal
+from bridge.errors import BridgeError, Fatal
 from bridge.kafka.errors import CREATE_TOPICS, FORBIDDEN, UNKNOWN_TOPIC, Notes, border, translate
 from bridge.kafka.settings import LOGGER, ClientSettings, common_properties
 from bridge.model import InputPartition
@@ -56,9 +56,7 @@ class Cluster:
 
     def _describe(self, names: list[str]) -> dict[str, TopicDescription]:
         found: dict[str, TopicDescription] = {}
-        answers = self._ask(
-            "describing topics", lambda: self._admin.describe_topics(TopicCollection(names), **self._in)
-        )
+        answers = self._client().describe_topics(TopicCollection(names), request_timeout=self._seconds)
         for name, future in answers.items():
             try:
                 found[name] = future.result()
@@ -149,8 +147,14 @@ class Cluster:
     ) -> dict[InputPartition, int]:
         if not wanted:  # which the client refuses
             return {}
-        answers = self._admin.list_offsets(wanted, isolation_level=isolation, request_timeout=self._seconds)
-        return {InputPartition(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}
+        answers = self._client().list_offsets(wanted, isolation_level=isolation, request_timeout=self._seconds)
+        return {
+            InputPartition(place.topic, place.partition): answer.result().offset for place, answer in answers.items()
+        }
+
+    def _client(self) -> AdminClient:
+        self._admin.poll(0)  # librdkafka's log lines pile up until somebody polls
+        return self._admin
 
     def _failed(self, error: KafkaException, doing: str) -> BridgeError:
         """Translated, after what the client has to say about it: its ``error_cb`` waits for a poll."""

@@ -36,7 +36,9 @@ def check_call(checker: Checker, node: ast.Call) -> Expr:
         return checker.bad("M015", node, f"{name}() has no named arguments", f"{function.example}")
     kinds = _kinds(function, len(node.args))
     if kinds is None:
-        return checker.bad("M015", node, f"{name}() does not take {len(node.args)} arguments", f"for example {function.example}")
+        return checker.bad(
+            "M015", node, f"{name}() does not take {len(node.args)} arguments", f"for example {function.example}"
+        )
     arguments: list[Expr] = []
     constants: list[Any] = []
     failed = checker.failed
@@ -77,11 +79,15 @@ def _argument(checker: Checker, node: ast.expr, value: Expr, kind: str, function
         return _list(checker, node, value, kind, function)
     if given in _NOT_A_VALUE:
         code = "M024" if given != "record" else "M016"
-        return checker.bad(code, node, f"{function.name}() needs one value, this is a {given}", f"for example {function.example}")
+        return checker.bad(
+            code, node, f"{function.name}() needs one value, this is a {given}", f"for example {function.example}"
+        )
     if function.name == "round" and given == "double":
         return value
     if kind in _KINDS and given not in _KINDS[kind]:
-        return checker.bad("M015", node, f"{function.name}() needs a {kind}, this is {value.type}", f"for example {function.example}")
+        return checker.bad(
+            "M015", node, f"{function.name}() needs a {kind}, this is {value.type}", f"for example {function.example}"
+        )
     return value
 
 
@@ -95,7 +101,9 @@ def _list(checker: Checker, node: ast.expr, value: Expr, kind: str, function: Fu
         hint = f"for example {function.example}"
         return checker.bad("M024", node, f"{function.name}() needs values, these are whole rows", hint)
     if kind == "bools" and item.kind not in {"bool", "any"}:
-        return checker.bad("M016", node, f"{function.name}() needs conditions, these are {item}", f"for example {function.example}")
+        return checker.bad(
+            "M016", node, f"{function.name}() needs conditions, these are {item}", f"for example {function.example}"
+        )
     if function.name == "sum" and not (item.numeric or item.kind == "any"):
         return checker.bad("M016", node, f"sum() needs numbers, these are {item}")
     return value
@@ -105,7 +113,12 @@ def _constant(checker: Checker, node: ast.expr, value: Expr, kind: str, function
     wanted: type | tuple[type, ...] = {"int!": int, "step!": (int, str)}.get(kind, str)  # type: ignore[assignment]
     if not isinstance(value, Const) or not isinstance(value.value, wanted) or isinstance(value.value, bool):
         what = {"int!": "number", "step!": "key or index"}.get(kind, "text")
-        checker.bad("M015", node, f"this argument of {function.name}() must be a constant {what}", f"for example {function.example}")
+        checker.bad(
+            "M015",
+            node,
+            f"this argument of {function.name}() must be a constant {what}",
+            f"for example {function.example}",
+        )
         return None
     return value.value
 
@@ -139,14 +152,18 @@ def _predicate(checker: Checker, node: ast.Call, name: str) -> Expr:
             fields.append(found)
         elif not checker.failed:
             checker.bad("M015", argument, f"{name}() needs a model field by its bare name", PREDICATES[name])
-    if name == "passed" and fields and checker.scope.root_only is not None and fields[0].name not in checker.scope.root_only:
+    if (
+        name == "passed"
+        and fields
+        and checker.scope.root_only is not None
+        and fields[0].name not in checker.scope.root_only
+    ):
         hint = "passed() sees each step of the root row; use became()"
         return checker.bad("M027", names[0], f"'{fields[0].name}' does not come from the root row alone", hint)
     value: Expr | None = None
-    if wanted == 2 and fields:
+    if wanted and fields:
         value = checker.see(node.args[1])
         if not isinstance(value, Const) and not checker.failed:
             return checker.bad("M015", node.args[1], f"{name}() needs a constant value", PREDICATES[name])
         checker.fitting(fields[0], value, (node.args[0], node.args[1]))
     return Predicate(BOOL, name, tuple(fields), value)
-

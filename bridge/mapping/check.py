@@ -20,8 +20,13 @@ _TEST_KEYS: Final = ("name", "given", "expect", "doc")
 POLICIES: Final = ("park", "skip", "stop")
 
 
-def check_files(files: Sequence[tuple[str, str]], types: Catalog | None) -> tuple[list[Draft], list[Diagnostic]]:
-    """Every file's draft (complete only if there is no diagnostic) and all diagnostics in file order."""
+def check_files(
+    files: Sequence[tuple[str, str]], types: Catalog | None, source: str | None = None
+) -> tuple[list[Draft], list[Diagnostic]]:
+    """Every file's draft (complete only if there is no diagnostic) and all diagnostics in file order.
+
+    ``types`` is the catalog of ``source``; of all files if that is None.
+    """
     drafts: list[Draft] = []
     found: list[Diagnostic] = []
     seen: dict[tuple[str, str], str] = {}
@@ -29,7 +34,8 @@ def check_files(files: Sequence[tuple[str, str]], types: Catalog | None) -> tupl
         located = parse(text, file)
         report = Report(located)
         if isinstance(located.data, dict):
-            draft = _check(Section(report, (), located.data), file, types)
+            mine = source is None or located.data.get("source") == source
+            draft = _check(Section(report, (), located.data), file, types if mine else None)
             name = (draft.source, draft.aggregate)
             if all(name) and name in seen:
                 report.add("M029", ("aggregate",), f"the aggregate {draft.aggregate} is also defined in {seen[name]}")

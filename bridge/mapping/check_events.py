@@ -17,6 +17,7 @@ from bridge.mapping.types import Type
 
 _KEYS: Final = ("version", "topic", "when", "each", "data", "trigger", "doc")
 ELEMENT_RULES: Final = ("added", "removed", "changed")
+MAX_TOPIC: Final = 249  # Kafka's limit
 _TOPIC: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
@@ -29,7 +30,7 @@ def check_events(top: Section, draft: Draft, root_only: frozenset[str]) -> None:
         if section is None:
             continue
         if not NAME.match(name):
-            events.bad("M004", name, f"'{name}' cannot be an event's name") if events is not None else None
+            section.report.add("M004", section.path, f"'{name}' cannot be an event's name", key=True)
         draft.events.append(_event(name, section, model, root_only))
 
 
@@ -42,7 +43,7 @@ def _event(name: str, section: Section, model: Type, root_only: frozenset[str]) 
         section.bad("M004", "version", "a version is a whole number from 1")
         version = 1
     topic = section.text("topic", required=True) or ""
-    if topic and (not set(topic) <= _TOPIC or len(topic) > 249):
+    if topic and (not set(topic) <= _TOPIC or len(topic) > MAX_TOPIC):
         section.bad("M004", "topic", f"'{topic[:60]}' cannot be a topic", "letters, digits, '.', '_' and '-'")
     event = Event(name, version, topic, section.place)
     scope = RuleScope(model, None, root_only)
@@ -78,7 +79,12 @@ def _element_rule(source: Source, scope: RuleScope) -> ElementRule | None:
     found = checker.see(call.args[0])
     if checker.failed:
         return None
-    if not isinstance(found, Field) or found.root != "after" or not isinstance(found.base, Root) or found.type.kind != "list":
+    if (
+        not isinstance(found, Field)
+        or found.root != "after"
+        or not isinstance(found.base, Root)
+        or found.type.kind != "list"
+    ):
         checker.bad("M024", call.args[0], f"{name}() needs a list field of the model", usage)
         return None
     names = by.elts if isinstance(by, (ast.Tuple, ast.List)) else [by]
@@ -91,7 +97,7 @@ def _element_rule(source: Source, scope: RuleScope) -> ElementRule | None:
             checker.bad("M013", node, "by= needs a plain field of the list's elements", hint)
         else:
             rule.by.append((list(fields).index(key), fields[key]))
-    return None if checker.failed else rule
+    return rule if len(rule.by) == len(names) else None
 
 
 def _data(section: Section, event: Event, scope: RuleScope) -> None:
@@ -108,7 +114,12 @@ def _data(section: Section, event: Event, scope: RuleScope) -> None:
             elif items.data[name] is None:
                 _named(event, Source(section.report, items.at(name), name), scope)
             elif isinstance(items.data[name], dict):
-                items.bad("M005", name, "a payload field with keys of its own is not supported yet", "write 'type = expression'")
+                items.bad(
+                    "M005",
+                    name,
+                    "a payload field with keys of its own is not supported yet",
+                    "write 'type = expression'",
+                )
             else:
                 _typed(event, items, name, scope)
 
@@ -119,7 +130,9 @@ def _named(event: Event, source: Source, scope: RuleScope) -> None:
     if found is None:
         return
     if not isinstance(found, Field) or found.root not in {"after", "item"}:
-        source.add("M004", 0, "data names model fields, or item.field", "for anything else write  name: type = expression")
+        source.add(
+            "M004", 0, "data names model fields, or item.field", "for anything else write  name: type = expression"
+        )
         return
     if any(item.name == found.name for item in event.data):
         source.add("M029", 0, f"the payload has '{found.name}' twice")

@@ -12,7 +12,7 @@ from bridge.mapping.library import zone
 from bridge.mapping.nodes import Call, Column, Const, Expr, Field, If, Pivot, RowRef, Rows, walk
 from bridge.mapping.scope import Catalog, RowScope, Scope
 from bridge.mapping.shape import NAME, Section
-from bridge.mapping.types import ROW, Type, fits, parse_type
+from bridge.mapping.types import ANY, ROW, Type, fits, parse_type
 
 _LONG: Final = ("type", "from", "codes", "cases", "zone", "absent", "each", "order_by", "where", "fields", "pii", "doc")
 _SHORT: Final = re.compile(r"\s*(.*?)\s*=(?!=)\s*", re.DOTALL)
@@ -36,8 +36,8 @@ def fields_of(section: Section, scope: RowScope) -> list[ModelField]:
             field = _long(Section(section.report, section.at(name), value), name, scope)
         else:
             field = _short(section, name, scope)
-        if field is not None:
-            found.append(field)
+        # A field that could not be understood keeps its name, so that what uses it is not reported too.
+        found.append(field if field is not None else ModelField(name, ANY, section.place))
     return found
 
 
@@ -55,7 +55,9 @@ def _short(section: Section, name: str, scope: Scope) -> ModelField | None:
         return ModelField(name, kind, source.place)
     assignable(source, value, kind)
     if kind.kind == "enum":
-        section.bad("M025", name, "an enum has codes: or cases:", "write type: enum, from: … and codes: on lines of their own")
+        section.bad(
+            "M025", name, "an enum has codes: or cases:", "write type: enum, from: … and codes: on lines of their own"
+        )
     return ModelField(name, kind, source.place, value)
 
 
@@ -84,7 +86,11 @@ def declared(section: Section, key: str, text: str) -> Type | None:
 def assignable(source: Source, value: Expr, kind: Type) -> None:
     """M016 if the types can never fit, M028 if a null is certain to be possible."""
     if not fits(value.type, kind):
-        hint = {"string": "string(…)", "int": "int(…) of text", "decimal": "round(x, 2) of a double, decimal(…) of text"}.get(kind.kind, "")
+        hint = {
+            "string": "string(…)",
+            "int": "int(…) of text",
+            "decimal": "round(x, 2) of a double, decimal(…) of text",
+        }.get(kind.kind, "")
         source.add("M016", 0, f"the field is {kind}, the expression gives {value.type}", hint)
     elif not kind.optional and nullable(value):
         hint = f"coalesce(…, default), or declare it {kind}?"
@@ -155,7 +161,9 @@ def _enum(section: Section, field: ModelField, scope: RowScope) -> None:
         for symbol in cases or ():
             source = cases.source(symbol) if cases is not None else None
             if source is None:
-                section.report.add("M003", (*section.at("cases"), symbol), "a case is a condition", "true for the last one", key=True)
+                section.report.add(
+                    "M003", (*section.at("cases"), symbol), "a case is a condition", "true for the last one", key=True
+                )
                 continue
             test = check_bool(source, scope)
             field.cases.append((symbol, test if test is not None else Const(ROW, None)))
@@ -250,11 +258,20 @@ def _each(section: Section, name: str, scope: RowScope) -> ModelField | None:
 def _rows(source: Source, scope: RowScope) -> Rows | None:
     alias = scope.aliases.get(source.text.strip())
     if alias is None:
-        source.add("M013", 0, f"there is no alias '{source.text.strip()[:60]}'", did_you_mean(source.text.strip(), scope.aliases))
+        source.add(
+            "M013",
+            0,
+            f"there is no alias '{source.text.strip()[:60]}'",
+            did_you_mean(source.text.strip(), scope.aliases),
+        )
         return None
     parent = scope.reach(alias.parent or "")
     if not alias.many or parent is None or alias.name in scope.anchors.values():
-        hint = "each: needs an alias with many: true" if not alias.many else "put it inside the each: of the alias that it joins on"
+        hint = (
+            "each: needs an alias with many: true"
+            if not alias.many
+            else "put it inside the each: of the alias that it joins on"
+        )
         source.add("M024", 0, f"'{alias.name}' is no list here", hint)
         return None
     return Rows(Type("list", item=ROW), parent, alias.name)

@@ -10,6 +10,7 @@ from bridge.mapping.draft import Alias, Draft
 from bridge.mapping.expression import check_bool
 from bridge.mapping.scope import Catalog, RowScope
 from bridge.mapping.shape import DOTTED, Section
+from bridge.mapping.types import column_type
 
 TRIMS: Final = ("trim", "ltrim", "rtrim", "upper", "lower")
 _KEYS: Final = ("table", "lookup", "many", "match", "columns", "when", "pick", "pivot")
@@ -72,7 +73,9 @@ def _root(tables: Section, draft: Draft) -> None:
         tables.report.add("M020", tables.at(draft.root), "the root cannot be many: or a lookup", key=True)
 
 
-def column_exists(section: Section, path: Path, table: str, column: str, types: Catalog | None, *, key: bool = False) -> bool:
+def column_exists(
+    section: Section, path: Path, table: str, column: str, types: Catalog | None, *, key: bool = False
+) -> bool:
     """Report M012 if the catalog knows the table and not the column."""
     columns = (types or {}).get(table)
     if columns is None or column in columns:
@@ -102,7 +105,9 @@ def _join(section: Section, alias: Alias, draft: Draft, types: Catalog | None) -
         parents.append(parent)
         alias.match.append((own, column))
         if parent != parents[0]:
-            match.bad("M021", own, f"joins on both '{parents[0]}' and '{parent}'", "all columns must come from one alias")
+            match.bad(
+                "M021", own, f"joins on both '{parents[0]}' and '{parent}'", "all columns must come from one alias"
+            )
     alias.parent = parents[0] if parents else None
     if not match.data:
         section.bad("M003", "match", "'match:' is empty")
@@ -114,14 +119,18 @@ def _circles(tables: Section, draft: Draft) -> None:
         parent = alias.parent
         while parent is not None:
             if parent in seen:
-                tables.report.add("M021", (*tables.at(alias.name), "match"), f"'{alias.name}' joins in a circle", key=True)
+                tables.report.add(
+                    "M021", (*tables.at(alias.name), "match"), f"'{alias.name}' joins in a circle", key=True
+                )
                 alias.parent = None
                 break
             seen.add(parent)
             parent = draft.aliases[parent].parent
         if alias.lookup is False and (up := alias.parent) is not None and draft.aliases[up].lookup:
             hint = "make it a lookup too"
-            tables.report.add("M021", (*tables.at(alias.name), "match"), f"a child cannot join on the lookup '{up}'", hint, key=True)
+            tables.report.add(
+                "M021", (*tables.at(alias.name), "match"), f"a child cannot join on the lookup '{up}'", hint, key=True
+            )
 
 
 def _row_expressions(section: Section, alias: Alias, draft: Draft, types: Catalog | None) -> None:
@@ -140,7 +149,8 @@ def _row_expressions(section: Section, alias: Alias, draft: Draft, types: Catalo
         for end in ("first", "last"):
             column = pick.text(end)
             if column is not None and column_exists(pick, pick.at(end), alias.table, column, types):
-                alias.pick_order = (end, column)
+                sql = (types or {}).get(alias.table, {}).get(column, "")
+                alias.pick_order = (end, column, column_type(sql).kind == "decimal")
     pivot = section.section("pivot")
     if pivot is not None:
         pivot.only("name", "value")

@@ -1,4 +1,5 @@
-"""A value of a row or expression → the canonical value of a declared type, or Untranslatable. Made once per field, at load.
+"""A value of a row or expression → the canonical value of a declared type, or Untranslatable. Made once per field, at
+load.
 
 Each maker gives a function of one value. Unknown is refused everywhere, null where the type is not optional.
 """
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 from bridge.mapping.library import zone
 from bridge.mapping.types import Type
-from bridge.mapping.values import number, reject
+from bridge.mapping.values import EXACT, divide, number, reject
 from bridge.model import UNKNOWN
 
 Convert = Callable[[Any], Any]
@@ -25,23 +26,23 @@ def converter(kind: Type, zone_name: str = "") -> Convert:
     if kind.kind == "decimal":
         return _decimal(kind)
     if kind.kind == "timestamp":
-        return _timestamp(kind.optional, zone_name)
+        return _timestamp(zone_name, optional=kind.optional)
     if kind.kind == "date":
-        return _date(kind.optional, zone_name)
-    return {"string": _string, "int": _int, "bool": _bool, "double": _double}[kind.kind](kind.optional)
+        return _date(zone_name, optional=kind.optional)
+    return {"string": _string, "int": _int, "bool": _bool, "double": _double}[kind.kind](optional=kind.optional)
 
 
-def missing(value: Any, *, optional: bool) -> None:
+def missing(value: Any, *, optional: bool) -> Any:
     """What a value that is no value means: None where the type is optional, else an error."""
     if value is None and optional:
-        return
+        return None
     raise reject("T101" if value is None else "T104" if value is UNKNOWN else "T107")
 
 
-def _string(optional: bool) -> Convert:
-    def convert(value: Any) -> str | None:
+def _string(*, optional: bool) -> Convert:
+    def convert(value: Any) -> Any:
         if value.__class__ is str:
-            return value  # type: ignore[no-any-return]
+            return value
         if value.__class__ is int:
             return str(value)
         return missing(value, optional=optional)
@@ -49,17 +50,17 @@ def _string(optional: bool) -> Convert:
     return convert
 
 
-def _bool(optional: bool) -> Convert:
-    def convert(value: Any) -> bool | None:
+def _bool(*, optional: bool) -> Convert:
+    def convert(value: Any) -> Any:
         return value if value is True or value is False else missing(value, optional=optional)
 
     return convert
 
 
-def _int(optional: bool) -> Convert:
+def _int(*, optional: bool) -> Convert:
     """64 bits, as the event schemas have it."""
 
-    def convert(value: Any) -> int | None:
+    def convert(value: Any) -> Any:
         if value.__class__ is not int:
             if value.__class__ is not str and value.__class__ is not Decimal:
                 return missing(value, optional=optional)
@@ -68,7 +69,7 @@ def _int(optional: bool) -> Convert:
             if value != exact:
                 raise reject("T103")
         if -MAX_INT64 <= value < MAX_INT64:
-            return value  # type: ignore[no-any-return]
+            return value
         raise reject("T103")
 
     return convert
@@ -79,7 +80,7 @@ def _decimal(kind: Type) -> Convert:
     context = Context(prec=kind.precision, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
     optional = kind.optional
 
-    def convert(value: Any) -> Decimal | None:
+    def convert(value: Any) -> Any:
         if value.__class__ is not Decimal:
             if value.__class__ is not int and value.__class__ is not str:
                 return missing(value, optional=optional)
@@ -90,25 +91,41 @@ def _decimal(kind: Type) -> Convert:
     return convert
 
 
-def _double(optional: bool) -> Convert:
-    def convert(value: Any) -> float | None:
+def hundredth(kind: Type, digits: int) -> Convert:
+    """``decimal`` of a whole number divided by 10**digits, where digits is the declared scale: cents to money, in one
+    step.
+    """
+    slow, limit, power = _decimal(kind), 10**kind.precision, 10**digits
+
+    def convert(value: Any) -> Any:
+        if value.__class__ is int and -limit < value < limit:
+            return Decimal(value).scaleb(-digits, EXACT)
+        return slow(divide(value, power))
+
+    return convert
+
+
+def _double(*, optional: bool) -> Convert:
+    def convert(value: Any) -> Any:
         if value.__class__ is not float:
             if value.__class__ is not int and value.__class__ is not str and value.__class__ is not Decimal:
                 return missing(value, optional=optional)
             value = float(number(value))
         if not isfinite(value):
             raise reject("T103")
-        return value  # type: ignore[no-any-return]
+        return value
 
     return convert
 
 
-def _timestamp(optional: bool, zone_name: str) -> Convert:
-    """ISO text with a zone, or without one where the mapping names it; a local time that occurs twice means the first."""
+def _timestamp(zone_name: str, *, optional: bool) -> Convert:
+    """ISO text with a zone, or without one where the mapping names it; a local time that occurs twice means the
+    first.
+    """
     info = zone(zone_name) if zone_name else None
     parse = datetime.fromisoformat
 
-    def convert(value: Any) -> datetime | None:
+    def convert(value: Any) -> Any:
         if value.__class__ is str:
             if len(value) < 16:  # noqa: PLR2004 - a day alone is no moment
                 raise reject("T107")
@@ -116,23 +133,23 @@ def _timestamp(optional: bool, zone_name: str) -> Convert:
         elif value.__class__ is not datetime:
             return missing(value, optional=optional)
         if value.tzinfo is UTC:
-            return value  # type: ignore[no-any-return]
+            return value
         if value.tzinfo is None:
             if info is None:
                 raise reject("T107")
             value = value.replace(tzinfo=info)
-        return value.astimezone(UTC)  # type: ignore[no-any-return]
+        return value.astimezone(UTC)
 
     return convert
 
 
-def _date(optional: bool, zone_name: str) -> Convert:
+def _date(zone_name: str, *, optional: bool) -> Convert:
     """ISO text of a day; of a moment only in a zone, or where the text has a time without zone that is midnight."""
     info = zone(zone_name) if zone_name else None
 
-    def convert(value: Any) -> date | None:
+    def convert(value: Any) -> Any:
         if value.__class__ is date:
-            return value  # type: ignore[no-any-return]
+            return value
         if value.__class__ is str:
             if len(value) == 10:  # noqa: PLR2004 - YYYY-MM-DD
                 return date.fromisoformat(value)
@@ -142,10 +159,10 @@ def _date(optional: bool, zone_name: str) -> Convert:
         if value.tzinfo is not None:
             if info is None:
                 raise reject("T107")
-            return value.astimezone(info).date()  # type: ignore[no-any-return]
+            return value.astimezone(info).date()
         if value.time() != datetime.min.time() and info is None:
             raise reject("T103")
-        return value.date()  # type: ignore[no-any-return]
+        return value.date()
 
     return convert
 
@@ -153,7 +170,7 @@ def _date(optional: bool, zone_name: str) -> Convert:
 def coded(codes: dict[str | None, str], *, optional: bool) -> Convert:
     """Code → symbol; numbers and booleans compare as their text. The generated code tries ``codes`` itself first."""
 
-    def convert(value: Any) -> str | None:
+    def convert(value: Any) -> Any:
         if value is UNKNOWN:
             raise reject("T104")
         if value is None:
@@ -168,7 +185,7 @@ def coded(codes: dict[str | None, str], *, optional: bool) -> Convert:
 
 def _code_text(value: Any) -> str:
     if value.__class__ is str:
-        return value  # type: ignore[no-any-return]
+        return value
     if value.__class__ is bool:
         return "true" if value else "false"
     if value.__class__ is int or value.__class__ is Decimal:

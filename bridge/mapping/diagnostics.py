@@ -69,7 +69,9 @@ class Report:
         self.located = located
         self.found: list[Diagnostic] = list(located.diagnostics)
 
-    def add(self, code: str, path: Path, message: str, hint: str = "", *, key: bool = False, offset: int | None = None) -> None:
+    def add(
+        self, code: str, path: Path, message: str, hint: str = "", *, key: bool = False, offset: int | None = None
+    ) -> None:
         """Report at the value of ``path``, at its key, or at a character of its text."""
         index = self.located.index(path, offset, key=key)
         found = self.located.diagnostic(code, message, index, hint)

@@ -1,4 +1,6 @@
-"""A checked mapping file: every expression resolved, nothing compiled yet, because slots depend on all mappings of a source."""
+"""A checked mapping file: every expression resolved, nothing compiled yet, because slots depend on all mappings of a
+source.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ class Alias:
     trims: dict[str, list[str]] = field(default_factory=dict)  # columns:
     when: Expr | None = None
     pick_where: Expr | None = None
-    pick_order: tuple[str, str] | None = None  # first or last, column
+    pick_order: tuple[str, str, bool] | None = None  # first or last, column, is its text a number
     pivot: tuple[str, str] | None = None  # name column, value column
     index: int = 0
     kids: list[str] = field(default_factory=list)

@@ -1,6 +1,8 @@
-"""Checked expressions → Python source. No user text reaches it but repr of checked constants; everything else is a slot or a bound name.
+"""Checked expressions → Python source. No user text reaches it but repr of checked constants; everything else is a
+slot or a bound name.
 
-A column is ``r1[3]``. Where its value may be unknown and nothing downstream would notice, the code asks for it in place.
+A column is ``r1[3]``. Where its value may be unknown and nothing downstream would notice, the code asks for it in
+place.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from bridge.mapping import support, values
+from bridge.mapping import library, support, values
 from bridge.mapping.draft import Alias
 from bridge.mapping.nodes import (
     Binary,
@@ -75,7 +77,7 @@ class Names:
 
 @dataclass
 class Block:
-    """A place where statements can stand: a function's or loop's start. ``found`` are the rows already fetched there."""
+    """Where statements can stand: a function's or loop's start. ``found`` are the rows already fetched there."""
 
     lines: list[str] = field(default_factory=list)
     found: dict[tuple[str, tuple[str, ...]], tuple[str, str]] = field(default_factory=dict)
@@ -91,7 +93,9 @@ class Anchor:
 
 
 class Emitter:
-    """Writes expressions for one function. ``anchors`` say how rows are written, ``roots`` how before, after and item are."""
+    """Writes expressions for one function. ``anchors`` say how rows are written, ``roots`` how before, after and item
+    are.
+    """
 
     def __init__(
         self,
@@ -122,7 +126,9 @@ class Emitter:
         return 1 + self.aliases[parent].kids.index(alias)
 
     def fetched(self, anchor: str, chain: tuple[str, ...]) -> tuple[str, str]:
-        """Names (or expressions) of the node and row at a chain of to-one aliases; both exist even if the row does not."""
+        """Names (or expressions) of the node and row at a chain of to-one aliases; both exist even if the row does
+        not.
+        """
         bound = self.anchors[anchor]
         if not chain:
             return bound.node, bound.row
@@ -134,7 +140,9 @@ class Emitter:
             above = self.fetched(anchor, chain[:-1])[0]
             node, row = self.names.fresh("n"), self.names.fresh("r")
             step = f"{above}[{self.position(chain[-1])}]"
-            bound.block.lines.append(f"{node} = {step}" if len(chain) == 1 else f"{node} = None if {above} is None else {step}")
+            bound.block.lines.append(
+                f"{node} = {step}" if len(chain) == 1 else f"{node} = None if {above} is None else {step}"
+            )
             bound.block.lines.append(f"{row} = {self.names.bind(self.nulls)} if {node} is None else {node}[0]")
             known = bound.block.found[anchor, chain] = (node, row)
         return known
@@ -172,7 +180,9 @@ class Emitter:
         return self.call(values.truth, self.see(node))
 
     def _see_const(self, node: Const) -> str:
-        if isinstance(node.value, Decimal) or (isinstance(node.value, tuple) and any(isinstance(v, Decimal) for v in node.value)):
+        if isinstance(node.value, Decimal) or (
+            isinstance(node.value, tuple) and any(isinstance(v, Decimal) for v in node.value)
+        ):
             return self.names.bind(node.value)
         return repr(node.value)
 
@@ -216,11 +226,15 @@ class Emitter:
         return f"({self.see(node.then)} if {self.truth(node.test)} else {self.see(node.other)})"
 
     def _see_isnull(self, node: IsNull) -> str:
+        if isinstance(node.operand, Const):
+            return repr((node.operand.value is None) != node.negated)
         op = "is not" if node.negated else "is"
         if isinstance(node.operand, RowRef):
             found = self.fetched(node.operand.anchor, node.operand.chain)[0]
         elif isinstance(node.operand, Root):
-            found = {"before": "b", "after": "a", "item": "it", "item_before": "ib"}.get(node.operand.name, self.see(node.operand))
+            found = {"before": "b", "after": "a", "item": "it", "item_before": "ib"}.get(
+                node.operand.name, self.see(node.operand)
+            )
         else:
             found = self.see(node.operand)
         return f"({found} {op} None)"
@@ -259,7 +273,11 @@ class Emitter:
             slow = self.call(values.contained, self._comparand(node.left), items)
             slow = slow if node.op == "in" else f"not {slow}"
             found = self.raw(node.left)
-            if isinstance(node.left, Column) and "(" not in found and all(isinstance(value, str) for value in node.right.value):
+            if (
+                isinstance(node.left, Column)
+                and "(" not in found
+                and all(isinstance(value, str) for value in node.right.value)
+            ):
                 return f"({found} {node.op} {items} if {found}.__class__ is {self.names.bind(str)} else {slow})"
             return f"({slow})"
         slow = self.call(values.contained, self._comparand(node.left), self.see(node.right))
@@ -288,6 +306,8 @@ class Emitter:
         if name == "count" and isinstance(node.args[0], (Rows, Field)):
             return self.call(len, self.see(node.args[0]))
         function = node.function.call(*node.constants) if node.function.bound else node.function.call
+        if self.rough and name == "sum":
+            function = library.total_rough
         return self.call(function, *(self.see(argument) for argument in node.args))
 
     def _coalesce(self, parts: list[Expr]) -> str:
@@ -312,10 +332,16 @@ class Emitter:
         return f"(a is not None and {now} == {value} and (b is None or {then} != {value}))"
 
     def _side(self, node: Field, side: str) -> str:
-        return f"{self._side(node.base, side)}[{node.index}]" if isinstance(node.base, Field) else f"{side}[{node.index}]"
+        return (
+            f"{self._side(node.base, side)}[{node.index}]" if isinstance(node.base, Field) else f"{side}[{node.index}]"
+        )
 
 
 def _clean(node: Expr) -> bool:
     """Can Python compare the value as it is? Not a column's, and not one whose type nobody knows."""
     kind = node.type
-    return not kind.raw and kind.kind not in {"any", "double"} and not (kind.kind == "list" and not isinstance(node, Const))
+    return (
+        not kind.raw
+        and kind.kind not in {"any", "double"}
+        and not (kind.kind == "list" and not isinstance(node, Const))
+    )

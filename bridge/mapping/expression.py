@@ -1,6 +1,7 @@
 """The checker: walks Python's syntax tree by an allow-list, resolves every name, and infers types.
 
-``check`` gives a tree of ``nodes`` or None, having reported everything it found. What is not a ``_see_…`` method here does not
+``check`` gives a tree of ``nodes`` or None, having reported everything it found. What is not a ``_see_…`` method here
+does not
 exist in the language.
 """
 
@@ -37,7 +38,8 @@ from bridge.mapping.types import BOOL, DECIMAL, INT, NULL, STRING, Type, compara
 _WORDS: Final = {"null": None, "true": True, "false": False}
 _OPERATORS: Final[dict[type[ast.AST], str]] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%",
-    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.In: "in", ast.NotIn: "not in",
+    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
+    ast.In: "in", ast.NotIn: "not in",
 }  # fmt: skip
 _INSTEAD: Final = {
     "Pow": "there is no '**'; multiply",
@@ -61,7 +63,9 @@ def check(source: Source, scope: Scope) -> Expr | None:
     checker = Checker(parsed, scope)
     found = checker.see(parsed.tree)
     if not checker.failed and found.type.kind == "row":
-        checker.bad("M016", parsed.tree, "this is a whole row, not a value", "name one of its columns, or ask 'is None'")
+        checker.bad(
+            "M016", parsed.tree, "this is a whole row, not a value", "name one of its columns, or ask 'is None'"
+        )
     return None if checker.failed else found
 
 
@@ -84,7 +88,10 @@ class Checker:
 
     def bad(self, code: str, node: ast.AST, message: str, hint: str = "") -> Expr:
         self.failed = True
-        self.parsed.source.add(code, self.parsed.offset(node), message, hint)
+        offset = self.parsed.offset(node)
+        if isinstance(node, ast.Attribute):  # what is wrong is the part after the point
+            offset += len(self.parsed.segment(node)) - len(node.attr)
+        self.parsed.source.add(code, offset, message, hint)
         return NOTHING
 
     def see(self, node: ast.expr) -> Expr:
@@ -129,7 +136,9 @@ class Checker:
             if not isinstance(key, str):
                 return self.bad("M011", node.slice, "a pivot is read with a constant text", "attrs['COLOR']")
             return Pivot(Type("any", optional=True, raw=True), base, key)
-        return self.bad("M011", node, "only a pivot has [ ]", "use first(…) or last(…) of a list, parse_json(text, 'key') of JSON")
+        return self.bad(
+            "M011", node, "only a pivot has [ ]", "use first(…) or last(…) of a list, parse_json(text, 'key') of JSON"
+        )
 
     # literals
 
@@ -233,12 +242,16 @@ class Checker:
         if isinstance(op, (ast.Is, ast.IsNot)):
             if not null[1]:
                 return self.bad("M011", nodes[1], "'is' only asks for None", "compare with '=='")
-            return self.is_null(left, isinstance(op, ast.IsNot), nodes[0])
+            return self.is_null(left, nodes[0], negated=isinstance(op, ast.IsNot))
         if any(null):
-            return self.bad("M016", nodes[1 if null[1] else 0], "nothing compares with None", "write 'is None' or 'is not None'")
+            return self.bad(
+                "M016", nodes[1 if null[1] else 0], "nothing compares with None", "write 'is None' or 'is not None'"
+            )
         for value, node in zip(values, nodes, strict=True):
             if value.type.kind in {"row", "record"}:
-                return self.bad("M016", node, "a row or record cannot be compared", "compare one of its fields, or ask 'is None'")
+                return self.bad(
+                    "M016", node, "a row or record cannot be compared", "compare one of its fields, or ask 'is None'"
+                )
         name = _OPERATORS[type(op)]
         if name in {"in", "not in"}:
             return self.membership(name, nodes, left, right)
@@ -247,7 +260,7 @@ class Checker:
             return self.bad("M016", nodes[0], "true and false have no order")
         return Compare(BOOL, name, left, right)
 
-    def is_null(self, value: Expr, negated: bool, node: ast.expr) -> Expr:
+    def is_null(self, value: Expr, node: ast.expr, *, negated: bool) -> Expr:
         if value.type.kind == "list":
             return self.bad("M024", node, "a list is never null", "count(…) == 0 asks for an empty one")
         return IsNull(BOOL, value, negated)
@@ -311,4 +324,3 @@ class Checker:
 
 def _is_null(node: ast.Constant | ast.Name) -> bool:
     return node.value is None if isinstance(node, ast.Constant) else node.id == "null"
-

@@ -1,12 +1,14 @@
-"""The functions of the expression language: one table with signature, example and meaning, from which the docs are made.
+"""The functions of the expression language: one table with signature, example and meaning, from which the docs are
+made.
 
-Null goes through: a function of null is null, except where a line says otherwise. Constant parameters are bound at load.
+Null goes through: a function of null is null, except where a line says otherwise. Constant parameters are bound at
+load.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from bridge.mapping import library as b
@@ -20,7 +22,8 @@ class Function:
     """``parameters``: kinds, ``?`` at the end for one that may be left out, ``*`` for any number of them.
 
     Kinds: any, string, number, scalar, list, bools, and the constants text!, int!, zone!, unit!, pattern!, step!.
-    ``call`` takes the plain arguments; if there is a constant parameter it is ``call(*constants)`` that gives the function.
+    ``call`` takes the plain arguments; if there is a constant parameter it is ``call(*constants)`` that gives the
+    function.
     """
 
     name: str
@@ -59,12 +62,8 @@ def _most(arguments: Sequence[Type]) -> Type:
 def _coalesced(arguments: Sequence[Type]) -> Type:
     found = arguments[-1]
     for kind in reversed(arguments[:-1]):
-        found = Type.maybe(join(kind, found)) if found.optional else _required(join(kind, found))
+        found = Type.maybe(join(kind, found)) if found.optional else replace(join(kind, found), optional=False)
     return found
-
-
-def _required(kind: Type) -> Type:
-    return Type(kind.kind, False, kind.precision, kind.scale, kind.symbols, kind.fields, kind.item, kind.raw)
 
 
 def _number(arguments: Sequence[Type]) -> Type:
@@ -72,69 +71,160 @@ def _number(arguments: Sequence[Type]) -> Type:
 
 
 _TABLE: Final[tuple[Function, ...]] = (
-    Function("coalesce", ("any", "any*"), _coalesced, b.coalesce, "coalesce(null, 'EUR')", "'EUR'", "the first that is not null"),
+    Function(
+        "coalesce",
+        ("any", "any*"),
+        _coalesced,
+        b.coalesce,
+        "coalesce(null, 'EUR')",
+        "'EUR'",
+        "the first that is not null",
+    ),
     Function("trim", ("string",), STRING, b.trim, "trim(' a ')", "'a'", "without spaces at both ends"),
     Function("ltrim", ("string",), STRING, b.ltrim, "ltrim(' a ')", "'a '", "without spaces at the start"),
     Function("rtrim", ("string",), STRING, b.rtrim, "rtrim(' a ')", "' a'", "without spaces at the end"),
     Function("upper", ("string",), STRING, b.upper, "upper('eur')", "'EUR'", "in capitals"),
     Function("lower", ("string",), STRING, b.lower, "lower('EUR')", "'eur'", "in small letters"),
     Function(
-        "substring", ("string", "number", "number?"), STRING, b.substring, "substring('ABC-1', 1, 3)", "'ABC'",
+        "substring",
+        ("string", "number", "number?"),
+        STRING,
+        b.substring,
+        "substring('ABC-1', 1, 3)",
+        "'ABC'",
         "from a position (the first is 1, as in SQL), so many characters or to the end",
     ),
     Function(
-        "replace", ("string", "text!", "text!"), STRING, b.replace, "replace('1.234,5', '.', '')", "'1234,5'",
-        "with every occurrence replaced", bound=True,
+        "replace",
+        ("string", "text!", "text!"),
+        STRING,
+        b.replace,
+        "replace('1.234,5', '.', '')",
+        "'1234,5'",
+        "with every occurrence replaced",
+        bound=True,
     ),
-    Function("concat", ("scalar*",), STRING, b.concat, "concat('A', 7)", "'A7'", "texts and numbers one after the other"),
+    Function(
+        "concat", ("scalar*",), STRING, b.concat, "concat('A', 7)", "'A7'", "texts and numbers one after the other"
+    ),
     Function("len", ("string",), INT, b.length, "len('abc')", "3", "the number of characters"),
     Function(
-        "pad_left", ("scalar", "int!", "text!"), STRING, b.pad_left, "pad_left(7, 3, '0')", "'007'",
-        "filled from the left up to a length", bound=True,
+        "pad_left",
+        ("scalar", "int!", "text!"),
+        STRING,
+        b.pad_left,
+        "pad_left(7, 3, '0')",
+        "'007'",
+        "filled from the left up to a length",
+        bound=True,
     ),
     Function(
-        "match", ("string", "pattern!"), BOOL, b.match, "match('A-1', '[A-Z]-[0-9]+')", "true",
-        "does the whole text match the RE2 pattern (null does not)", bound=True,
+        "match",
+        ("string", "pattern!"),
+        BOOL,
+        b.match,
+        "match('A-1', '[A-Z]-[0-9]+')",
+        "true",
+        "does the whole text match the RE2 pattern (null does not)",
+        bound=True,
     ),
     Function(
-        "extract", ("string", "pattern!"), STRING, b.extract, "extract('A-17', '([0-9]+)')", "'17'",
-        "what the pattern's group matches first; null if nothing", nullable=True, bound=True,
+        "extract",
+        ("string", "pattern!"),
+        STRING,
+        b.extract,
+        "extract('A-17', '([0-9]+)')",
+        "'17'",
+        "what the pattern's group matches first; null if nothing",
+        nullable=True,
+        bound=True,
     ),
     Function("abs", ("number",), _number, b.absolute, "abs(-3)", "3", "without the sign"),
     Function(
-        "round", ("number", "int!?"), DECIMAL, b.rounded, "round(10 / 3, 2)", "3.33",
-        "to so many digits after the point, half away from zero; makes an inexact division or a double allowed", bound=True,
+        "round",
+        ("number", "int!?"),
+        DECIMAL,
+        b.rounded,
+        "round(10 / 3, 2)",
+        "3.33",
+        "to so many digits after the point, half away from zero; makes an inexact division or a double allowed",
+        bound=True,
     ),
-    Function("min", ("any", "any*"), _most, b.smallest, "min(3, 2)", "2", "the smallest; of a list: null if it is empty"),
+    Function(
+        "min", ("any", "any*"), _most, b.smallest, "min(3, 2)", "2", "the smallest; of a list: null if it is empty"
+    ),
     Function("max", ("any", "any*"), _most, b.largest, "max(3, 2)", "3", "the largest; of a list: null if it is empty"),
     Function("sum", ("list",), _number, b.total, "sum(x.qty for x in lines)", "6", "the sum; 0 for an empty list"),
     Function("count", ("list",), INT, b.count, "count(x for x in lines if x.qty > 1)", "2", "how many there are"),
     Function("any", ("bools",), BOOL, any, "any(x.qty > 2 for x in lines)", "true", "does it hold for one of them"),
     Function("all", ("bools",), BOOL, all, "all(x.qty > 2 for x in lines)", "false", "does it hold for every one"),
-    Function("first", ("list",), _first, b.first, "first(x.qty for x in lines)", "1", "the first, or null", nullable=True),
+    Function(
+        "first", ("list",), _first, b.first, "first(x.qty for x in lines)", "1", "the first, or null", nullable=True
+    ),
     Function("last", ("list",), _first, b.last, "last(x.qty for x in lines)", "3", "the last, or null", nullable=True),
     Function(
-        "parse_json", ("string", "step!*"), ANY, b.parse_json, "parse_json('{\"a\": [7]}', 'a', 0)", "7",
-        "the text, number or boolean at a constant path of a JSON text; null where the path ends before", nullable=True, bound=True,
+        "parse_json",
+        ("string", "step!*"),
+        ANY,
+        b.parse_json,
+        "parse_json('{\"a\": [7]}', 'a', 0)",
+        "7",
+        "the text, number or boolean at a constant path of a JSON text; null where the path ends before",
+        nullable=True,
+        bound=True,
     ),
     Function(
-        "instant", ("scalar", "unit!?"), TIMESTAMP, b.instant, "string(instant(0, 'ms'))", "'1970-01-01T00:00:00.000000Z'",
-        "a moment: so many s, ms, us or ns since 1970, or ISO text with a zone", bound=True,
+        "instant",
+        ("scalar", "unit!?"),
+        TIMESTAMP,
+        b.instant,
+        "string(instant(0, 'ms'))",
+        "'1970-01-01T00:00:00.000000Z'",
+        "a moment: so many s, ms, us or ns since 1970, or ISO text with a zone",
+        bound=True,
     ),
     Function(
-        "tz", ("any", "zone!"), TIMESTAMP, b.zoned, "string(tz('2026-01-01T00:00:00', 'Europe/Paris'))",
-        "'2025-12-31T23:00:00.000000Z'", "the moment that a zone-less time means in a zone", bound=True,
+        "tz",
+        ("any", "zone!"),
+        TIMESTAMP,
+        b.zoned,
+        "string(tz('2026-01-01T00:00:00', 'Europe/Paris'))",
+        "'2025-12-31T23:00:00.000000Z'",
+        "the moment that a zone-less time means in a zone",
+        bound=True,
     ),
     Function(
-        "date", ("any", "zone!?"), DATE, b.day, "string(date('2026-01-01T23:30:00Z', 'Europe/Paris'))", "'2026-01-02'",
-        "the day of ISO text or, in a zone, of a moment", bound=True,
+        "date",
+        ("any", "zone!?"),
+        DATE,
+        b.day,
+        "string(date('2026-01-01T23:30:00Z', 'Europe/Paris'))",
+        "'2026-01-02'",
+        "the day of ISO text or, in a zone, of a moment",
+        bound=True,
     ),
-    Function("date_from_days", ("number",), DATE, b.date_from_days, "string(date_from_days(1))", "'1970-01-02'", "days since 1970"),
     Function(
-        "unscaled", ("scalar", "int!"), DECIMAL, b.unscaled, "unscaled('B9A=', 2)", "20.00",
-        "a decimal from its unscaled integer, or the base64 of its bytes", bound=True,
+        "date_from_days",
+        ("number",),
+        DATE,
+        b.date_from_days,
+        "string(date_from_days(1))",
+        "'1970-01-02'",
+        "days since 1970",
     ),
-    Function("int", ("scalar",), INT, b.to_int, "int('7')", "7", "a whole number from text or a decimal without fraction"),
+    Function(
+        "unscaled",
+        ("scalar", "int!"),
+        DECIMAL,
+        b.unscaled,
+        "unscaled('B9A=', 2)",
+        "20.00",
+        "a decimal from its unscaled integer, or the base64 of its bytes",
+        bound=True,
+    ),
+    Function(
+        "int", ("scalar",), INT, b.to_int, "int('7')", "7", "a whole number from text or a decimal without fraction"
+    ),
     Function("decimal", ("scalar",), DECIMAL, b.to_decimal, "decimal('7.50')", "7.50", "a decimal from text"),
     Function("string", ("any",), STRING, b.to_string, "string(7)", "'7'", "text of a number, date or moment"),
     Function("double", ("any",), DOUBLE, b.to_double, "double(0.5)", "0.5", "a binary floating-point number"),

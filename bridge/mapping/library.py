@@ -10,10 +10,11 @@ from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation, Overflow
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-import re2
+import re2  # type: ignore[import-untyped]
 
-from bridge.mapping.values import MAX_TEXT, add, bounded_text, greater, known, less, number, reject, wrong
+from bridge.mapping.values import MAX_TEXT, add, add_rough, bounded_text, greater, known, less, number, reject, wrong
 
+MAX_PAD, MAX_ROUND, MAX_SCALE = 1000, 20, 38
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_DAY: Final = date(1970, 1, 1)
 ROUNDING: Final = Context(prec=60, rounding=ROUND_HALF_UP, traps=[InvalidOperation, Overflow])
@@ -26,7 +27,7 @@ def coalesce(*values: Any) -> Any:
 
 def text(value: Any) -> str:
     if value.__class__ is str:
-        return value  # type: ignore[no-any-return]
+        return value
     raise wrong(value)
 
 
@@ -84,7 +85,7 @@ def length(value: Any) -> int | None:
 
 
 def pad_left(size: int, fill: str) -> Callable[[Any], str | None]:
-    if not 0 < size <= 1000 or len(fill) != 1:
+    if not 0 < size <= MAX_PAD or len(fill) != 1:
         raise ValueError("a length of 1 to 1000 and one character")
 
     def call(value: Any) -> str | None:
@@ -128,11 +129,14 @@ def extract(source: str) -> Callable[[Any], str | None]:
 
 
 def absolute(value: Any) -> int | Decimal | None:
-    return None if value is None else abs(number(value))
+    if value is None:
+        return None
+    found = number(value)
+    return found if found >= 0 else -found
 
 
 def rounded(digits: int = 0) -> Callable[[Any], Decimal | None]:
-    if not 0 <= digits <= 20:
+    if not 0 <= digits <= MAX_ROUND:
         raise ValueError("0 to 20 digits")
     unit = Decimal(1).scaleb(-digits)
 
@@ -172,6 +176,14 @@ def total(values: Iterable[Any]) -> int | Decimal:
     found: int | Decimal = 0
     for value in values:
         found = add(found, value)
+    return found
+
+
+def total_rough(values: Iterable[Any]) -> int | Decimal:
+    """Inside round()."""
+    found: int | Decimal = 0
+    for value in values:
+        found = add_rough(found, value)
     return found
 
 
@@ -275,7 +287,7 @@ def day(name: str = "") -> Callable[[Any], date | None]:
         if value is None:
             return None
         if value.__class__ is date:
-            return value  # type: ignore[no-any-return]
+            return value
         found = value if isinstance(value, datetime) else datetime.fromisoformat(text(value))
         if found.tzinfo is not None:
             if info is None:
@@ -295,13 +307,17 @@ def date_from_days(value: Any) -> date | None:
 
 
 def unscaled(scale: int) -> Callable[[Any], Decimal | None]:
-    if not 0 <= scale <= 38:
+    if not 0 <= scale <= MAX_SCALE:
         raise ValueError("a scale of 0 to 38")
 
     def call(value: Any) -> Decimal | None:
         if value is None:
             return None
-        whole = value if value.__class__ is int else int.from_bytes(b64decode(text(value), validate=True), "big", signed=True)
+        whole = (
+            value
+            if value.__class__ is int
+            else int.from_bytes(b64decode(text(value), validate=True), "big", signed=True)
+        )
         return Decimal(whole).scaleb(-scale)
 
     return call
@@ -309,7 +325,7 @@ def unscaled(scale: int) -> Callable[[Any], Decimal | None]:
 
 def to_int(value: Any) -> int | None:
     if value is None or value.__class__ is int:
-        return value  # type: ignore[no-any-return]
+        return value
     found = number(value)
     if found != (whole := int(found)):
         raise reject("T103")
@@ -322,13 +338,13 @@ def to_decimal(value: Any) -> Decimal | None:
 
 def to_double(value: Any) -> float | None:
     if value is None or value.__class__ is float:
-        return value  # type: ignore[no-any-return]
+        return value
     return float(number(value))
 
 
 def to_string(value: Any) -> str | None:
     if value is None or value.__class__ is str:
-        return value  # type: ignore[no-any-return]
+        return value
     if value.__class__ is int:
         return str(value)
     if value.__class__ is Decimal:

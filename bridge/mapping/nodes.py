@@ -26,7 +26,9 @@ NOTHING: Final = Const(ANY, None)  # stands for what could not be checked; an er
 
 @dataclass(frozen=True, slots=True)
 class RowRef(Expr):
-    """A row: ``anchor`` names what is bound (an alias, or a generator's variable), ``chain`` the to-one aliases from there."""
+    """A row: ``anchor`` names what is bound (an alias, or a generator's variable), ``chain`` the to-one aliases from
+    there.
+    """
 
     anchor: str
     chain: tuple[str, ...]

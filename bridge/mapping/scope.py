@@ -40,11 +40,18 @@ class Scope:
 class RowScope(Scope):
     """Names are aliases and generator variables; with ``bare``, also the columns of that anchor's row.
 
-    ``anchors`` maps what is bound to the alias whose row it is: the root, the alias of an ``each:``, generator variables.
+    ``anchors`` maps what is bound to the alias whose row it is: the root, the alias of an ``each:``, generator
+    variables.
     """
 
     def __init__(
-        self, aliases: dict[str, Alias], anchors: dict[str, str], types: Catalog | None, *, bare: str = "", alone: bool = False
+        self,
+        aliases: dict[str, Alias],
+        anchors: dict[str, str],
+        types: Catalog | None,
+        *,
+        bare: str = "",
+        alone: bool = False,
     ) -> None:
         self.aliases = aliases
         self.anchors = anchors
@@ -122,7 +129,9 @@ class RuleScope(Scope):
 
     is_rule = True
 
-    def __init__(self, model: Type, item: Type | None, root_only: frozenset[str] | None, variables: dict[str, Type] | None = None) -> None:
+    def __init__(
+        self, model: Type, item: Type | None, root_only: frozenset[str] | None, variables: dict[str, Type] | None = None
+    ) -> None:
         self.model = model
         self.item = item
         self.root_only = root_only
@@ -148,7 +157,11 @@ class RuleScope(Scope):
         if over.type.kind != "list" or over.type.item is None or not isinstance(over, Field):
             checker.bad("M024", at, "a form goes over a list field of the model")
             return None
-        if variable in self.variables or variable in self.model.field_names() or variable in {"before", "after", "item", "item_before"}:
+        if (
+            variable in self.variables
+            or variable in self.model.field_names()
+            or variable in {"before", "after", "item", "item_before"}
+        ):
             checker.bad("M029", node, f"'{variable}' is already a name here", "use another name in the form")
             return None
         return RuleScope(self.model, self.item, self.root_only, {**self.variables, variable: over.type.item})

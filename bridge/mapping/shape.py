@@ -11,11 +11,11 @@ from bridge.mapping.diagnostics import Report, Source, did_you_mean
 
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 DOTTED: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\.([A-Za-z_][A-Za-z0-9_$#]*)\Z")
-RESERVED: Final = frozenset({
-    "and", "or", "not", "in", "is", "if", "else", "for", "lambda", "None", "True", "False", "null", "true", "false",
-    "before", "after", "item", "item_before", "as", "async", "await", "class", "def", "del", "from", "global", "import", "pass",
-    "raise", "return", "try", "while", "with", "yield", "assert", "break", "continue", "elif", "except", "finally", "nonlocal",
-})  # fmt: skip
+_WORDS = """
+and or not in is if else for lambda None True False null true false before after item item_before as async await class
+def del from global import pass raise return try while with yield assert break continue elif except finally nonlocal
+"""
+RESERVED: Final = frozenset(_WORDS.split())
 
 
 class Section:
@@ -103,7 +103,13 @@ class Section:
         """Is this key a name that expressions can use? Reports if not."""
         if NAME.match(key) and key not in RESERVED:
             return True
-        self.report.add("M004", self.at(key), f"'{key}' cannot be {what}", "letters, digits and _; no word of the language", key=True)
+        self.report.add(
+            "M004",
+            self.at(key),
+            f"'{key}' cannot be {what}",
+            "letters, digits and _; no word of the language",
+            key=True,
+        )
         return False
 
     def __iter__(self) -> Iterator[str]:

@@ -1,4 +1,6 @@
-"""What generated code calls besides values and conversions: rows that may be missing, picks, elements, errors with a place."""
+"""What generated code calls besides values and conversions: rows that may be missing, picks, elements, errors with a
+place.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from urllib.parse import quote
 from bridge.errors import Untranslatable
 from bridge.mapping.diagnostics import RUNTIME_CODES
 from bridge.mapping.library import to_string
-from bridge.mapping.values import known, reject, sort_value
+from bridge.mapping.values import known, number, number_or_null, reject, sort_value
 from bridge.model import Model, Node, Row
 
 # What a value can make generated code raise; anything else is a defect of the bridge and must not look like bad data.
@@ -18,7 +20,9 @@ ERRORS = (Untranslatable, ArithmeticError, TypeError, ValueError)
 
 
 def failed(error: Exception, field: str, place: str) -> Untranslatable:
-    """The error of one field, with its place and without any value; one that has a field already gets the outer's name before it."""
+    """The error of one field, with its place and without any value; one that has a field already gets the outer's
+    name before it.
+    """
     if isinstance(error, Untranslatable):
         code = error.code
         if error.field:
@@ -57,12 +61,15 @@ def pivoted(rows: Sequence[Node], name_slot: int, value_slot: int, name: str) ->
     return known(values[0]) if values else None
 
 
-def ordering(slots: Sequence[int]) -> Callable[[list[Node]], list[Node]]:
-    """Sort nodes by columns of their rows, nulls last, ties as they came."""
-    only = slots[0] if len(slots) == 1 else None
+def ordering(slots: Sequence[int], decimals: frozenset[int]) -> Callable[[list[Node]], list[Node]]:
+    """Sort nodes by columns of their rows, nulls last, ties as they came. ``decimals``: slots of numbers in text."""
+    only = slots[0] if len(slots) == 1 and not decimals else None
+
+    def read(row: Row, slot: int) -> Any:
+        return number_or_null(row[slot]) if slot in decimals else row[slot]
 
     def strict(node: Node) -> Any:
-        return [sort_value(node[0][slot]) for slot in slots]
+        return [sort_value(read(node[0], slot)) for slot in slots]
 
     def plain(node: Node) -> Any:
         return node[0][only]
@@ -81,12 +88,16 @@ def ordering(slots: Sequence[int]) -> Callable[[list[Node]], list[Node]]:
 
 
 def picker(
-    where: Callable[[Row], bool] | None, order: tuple[str, int] | None, alias: str, place: str
+    where: Callable[[Row], bool] | None, order: tuple[str, int, bool] | None, alias: str, place: str
 ) -> Callable[[list[tuple[bytes, Row]]], Row | None]:
-    """The one row of a to-one join. Without ``first`` or ``last``, several are an error. Ties go by row key; nulls come first."""
+    """The one row of a to-one join. Without ``first`` or ``last``, several are an error. Ties go by row key; nulls
+    come first.
+    """
 
     def value(row: Row) -> tuple[bool, Any]:
         found = known(row[order[1]]) if order else None
+        if order and order[2] and found is not None:
+            found = number(found)
         return (False, 0) if found is None else (True, found)
 
     def pick(rows: list[tuple[bytes, Row]]) -> Row | None:
@@ -142,3 +153,31 @@ def moment_text(value: datetime) -> str:
 
 def plain_decimal(value: Any) -> str:
     return f"{value:f}"
+
+
+def passed(
+    step: Callable[[Node], Model],
+    path: Sequence[int],
+    value: Any,
+    normalise: Callable[[Row], Row] | None,
+    when: Callable[[Row], bool] | None,
+) -> Callable[[Sequence[Row | None] | None], bool]:
+    """Did one model field have this value at some step of the root row? Steps at which the root did not exist do not
+    count.
+    """
+
+    def holds(steps: Sequence[Row | None] | None) -> bool:
+        for row in steps or ():
+            if row is None:
+                continue
+            clean = normalise(row) if normalise is not None else row
+            if when is not None and not when(clean):
+                continue
+            found = step((clean,))[0]
+            for index in path:
+                found = found[index]
+            if found == value:
+                return True
+        return False
+
+    return holds

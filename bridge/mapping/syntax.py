@@ -48,7 +48,9 @@ def parse(source: Source) -> Parsed | None:
         source.add("M010", 0, "an empty expression")
         return None
     if len(text) > MAX_LENGTH:
-        source.add("M018", 0, f"the expression is longer than {MAX_LENGTH} characters", "put part of it into a model field")
+        source.add(
+            "M018", 0, f"the expression is longer than {MAX_LENGTH} characters", "put part of it into a model field"
+        )
         return None
     try:
         with warnings.catch_warnings():
@@ -65,7 +67,12 @@ def parse(source: Source) -> Parsed | None:
         source.add("M010", comment + lead, "a comment inside an expression", "put it on a YAML line of its own")
         return None
     if (deep := _too_deep(tree)) is not None:
-        source.add("M018", parsed.offset(deep), f"nested more than {MAX_DEPTH} levels deep", "put part of it into a model field")
+        source.add(
+            "M018",
+            parsed.offset(deep),
+            f"nested more than {MAX_DEPTH} levels deep",
+            "put part of it into a model field",
+        )
         return None
     return parsed
 
@@ -77,7 +84,8 @@ def _report_syntax(source: Source, error: SyntaxError, lead: int, text: str) -> 
     elif "&&" in text or "||" in text or re.search(r"!(?!=)", text):
         hint = "write and, or, not"
     offset = max((error.offset or 1) - 1, 0)
-    source.add("M010", min(offset, len(text)) + lead, f"cannot read the expression: {error.msg.split('. ')[0]}", hint)
+    code = "M018" if "too many nested" in error.msg else "M010"
+    source.add(code, min(offset, len(text)) + lead, f"cannot read the expression: {error.msg.split('. ')[0]}", hint)
 
 
 def _comment(text: str) -> int | None:

@@ -74,7 +74,9 @@ def parse_type(text: str) -> tuple[Type | None, str]:
             return None, f"a decimal has 1 to {MAX_PRECISION} digits, and no more of them after the point"
         return Type("decimal", bool(optional), digits, fraction), ""
     if kind not in (*PLAIN, "enum", "token"):
-        return None, did_you_mean(kind, (*PLAIN, "enum", "decimal")) or f"there are {', '.join(PLAIN)}, decimal(p,s) and enum"
+        return None, did_you_mean(
+            kind, (*PLAIN, "enum", "decimal")
+        ) or f"there are {', '.join(PLAIN)}, decimal(p,s) and enum"
     if precision is not None:
         return None, f"{kind} has no size"
     return Type(kind, bool(optional)), ""
@@ -88,13 +90,18 @@ _SQL: Final[tuple[tuple[str, Type], ...]] = (
     (r"(?:real|float[48]?|double)\b.*", DOUBLE),
     (r"date", DATE),
     (r"(?:timestamp|timestamptz|datetime)\b.*", TIMESTAMP),
-    (r"(?:n?var)?char\b.*|n?char\b.*|character\b.*|bpchar\b.*|(?:tiny|medium|long)?text\b.*|citext|uuid|jsonb?|name|enum\b.*", STRING),
+    (
+        r"(?:n?var)?char\b.*|n?char\b.*|character\b.*|bpchar\b.*|(?:tiny|medium|long)?text\b.*|citext|uuid|jsonb?|name|enum\b.*",
+        STRING,
+    ),
 )
 _SQL_PATTERNS: Final = tuple((re.compile(pattern), kind) for pattern, kind in _SQL)
 
 
 def column_type(sql: str) -> Type:
-    """The type of a column's value from the catalog's SQL type; any where the catalog says nothing that is known here."""
+    """The type of a column's value from the catalog's SQL type; any where the catalog says nothing that is known
+    here.
+    """
     text = sql.strip().lower()
     for pattern, kind in _SQL_PATTERNS:
         if pattern.fullmatch(text):
@@ -150,6 +157,12 @@ def comparable(left: Type, right: Type) -> bool:
     if left.kind in text and right.kind in text:
         return True
     dates = {"date", "timestamp"}
-    if (left.kind in dates and left.raw and right.kind == "string") or (right.kind in dates and right.raw and left.kind == "string"):
+    if (left.kind in dates and left.raw and right.kind == "string") or (
+        right.kind in dates and right.raw and left.kind == "string"
+    ):
         return True  # ISO text orders as the dates do
-    return left.kind == right.kind and left.kind not in {"list", "record", "row"} and not (left.kind in dates and left.raw != right.raw)
+    return (
+        left.kind == right.kind
+        and left.kind not in {"list", "record", "row"}
+        and not (left.kind in dates and left.raw != right.raw)
+    )

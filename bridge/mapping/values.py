@@ -1,6 +1,7 @@
 """Arithmetic and comparison at run time: exact, bounded, and strict about null and unknown.
 
-The generated code uses plain Python where the types allow it and calls these where a column's value might be decimal text,
+The generated code uses plain Python where the types allow it and calls these where a column's value might be decimal
+text,
 null or unknown. Every failure is ``Untranslatable`` with a code of ``RUNTIME_CODES``; the caller adds field and place.
 """
 
@@ -20,7 +21,9 @@ MAX_TEXT: Final = 64 * 1024
 MAX_INT: Final = 1 << 200
 
 EXACT: Final = Context(prec=40, rounding=ROUND_HALF_EVEN, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
-ROUGH: Final = Context(prec=60, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow])  # only inside round()
+ROUGH: Final = Context(
+    prec=60, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow]
+)  # only inside round()
 
 _DECIMAL_TEXT: Final = re.compile(r"-?[0-9]{1,100}(?:\.[0-9]{1,100})?").fullmatch
 
@@ -122,7 +125,7 @@ def subtract_rough(left: Any, right: Any) -> int | Decimal:
 
 def _whole(value: Any) -> int:
     if value.__class__ is int:
-        return value  # type: ignore[no-any-return]
+        return value
     plain = number(value)
     if plain != (whole := int(plain)):
         raise reject("T103")
@@ -140,7 +143,7 @@ def remainder(left: Any, right: Any) -> int:
 
 def negative(value: Any) -> int | Decimal:
     if value.__class__ is int:
-        return -value  # type: ignore[no-any-return]
+        return -value
     return EXACT.minus(number(value))
 
 
@@ -166,7 +169,7 @@ def equal(left: Any, right: Any) -> bool:
     if kind in _NUMBERS and other in _NUMBERS:
         return bool(left == right)
     if kind is str and other in _NUMBERS:
-        return number(left) == right
+        return bool(number(left) == right)
     if other is str and kind in _NUMBERS:
         return bool(left == number(right))
     raise reject("T107")

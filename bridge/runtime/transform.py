@@ -14,7 +14,7 @@ from typing import IO, Any, cast
 
 import msgspec
 
-from bridge.core.aggregate import Indexes
+from bridge.core.joins import Indexes
 from bridge.core.collapse import StoredRow
 from bridge.core.pipeline import Output, Pipeline
 from bridge.errors import Fatal

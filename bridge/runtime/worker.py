@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from bridge.core.aggregate import Indexes
+from bridge.core.joins import Indexes
 from bridge.core.collapse import StoredRow
 from bridge.core.pipeline import Pipeline
 from bridge.errors import Fenced, Retriable, StateLost

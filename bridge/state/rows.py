@@ -9,7 +9,7 @@ Keys in the changelog and in the store: ``r`` table NUL row key · ``m`` name. I
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Protocol
 
@@ -18,6 +18,8 @@ import msgspec
 from bridge.errors import Fatal
 from bridge.model import UNKNOWN, ChangelogRecord, Row
 from bridge.state.store import Store
+
+Move = tuple[int, tuple[object, ...] | None, tuple[object, ...] | None]  # index, joined on before, joins on now
 
 _UNKNOWN_CODE = 1
 _LONGEST_JOIN = 200  # longer join values end in a hash, so that an index entry's prefix stays whole in the store's keys
@@ -111,27 +113,16 @@ class RowState:
         self._remember(key, stored)
         return stored
 
-    def put(self, table: int, row_key: bytes, stored: Any) -> None:
-        indexes = self._indexes[table]
-        if indexes:
-            previous = self.get(table, row_key)
-            old_row = None if previous is None else previous.row
-            new_row = None if stored is None else stored.row
-            for index in indexes:
-                self._move(index, row_key, old_row, new_row)
+    def put(self, table: int, row_key: bytes, stored: Any, moves: Sequence[Move]) -> None:
+        """Write a row (None: delete it); ``moves``: how it moves in the indexes."""
         self._dirty[self._prefixes[table] + row_key] = stored
+        for index, old, new in moves:
+            if old is not None:
+                self._dirty_index.setdefault((index, old), {})[row_key] = False
+            if new is not None:
+                self._dirty_index.setdefault((index, new), {})[row_key] = True
 
-    def _move(self, index: IndexOf, row_key: bytes, old_row: Row | None, new_row: Row | None) -> None:
-        old = index.join(old_row)
-        new = index.join(new_row)
-        if old == new:
-            return
-        if old is not None:
-            self._dirty_index.setdefault((index.number, old), {})[row_key] = False
-        if new is not None:
-            self._dirty_index.setdefault((index.number, new), {})[row_key] = True
-
-    def children(self, index: int, join: tuple[object, ...]) -> Iterable[bytes]:
+    def children(self, index: int, join: tuple[object, ...]) -> Collection[bytes]:
         """Keys of the rows that join on these values, in no particular order."""
         place = (index, join)
         keys: set[bytes] | bool = self._cached(place)

@@ -597,6 +597,7 @@ def test_a_topic_that_grew_is_noticed(place: Place) -> None:
         assert time.monotonic() < until
 
 
+@pytest.mark.slow
 def test_missing_topics_name_who_makes_them(place: Place) -> None:
     place.make(orders=2)
     kafka = place.kafka()

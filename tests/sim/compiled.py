@@ -1,13 +1,16 @@
-"""The mapping under test, compiled as `bridge run` compiles it."""
+"""The mapping under test, compiled as ``bridge run`` compiles it."""
 
 from __future__ import annotations
 
-import sys
-sys.path.insert(0,'/tmp')
+from bridge.mapping import load
 from bridge.model import MappingSet
+from tests.sim.mappings import mapping_text
 from tests.sim.workload import Features
+
+SQL = {"int": "bigint", "text": "text"}
 
 
 def compiled(features: Features) -> MappingSet:
-    from handmade import handmade
-    return handmade(features)
+    """With the catalog that ``bridge introspect`` would have written."""
+    catalog = {table.name: {column.name: SQL[column.kind] for column in table.columns} for table in features.tables()}
+    return load([("mappings/order.yaml", mapping_text(features))], "legacy", catalog)

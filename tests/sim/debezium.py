@@ -150,7 +150,7 @@ class Connector:
         return found
 
     def _without_blind_end(self, survivors: list[Send], start: Place) -> list[Send]:
-        """Drop the END of a second run (and all markers behind it) whose own rows are lost without its count telling."""
+        """Drop the END of a second run (and all markers behind it) whose rows are lost without its count telling."""
         index = start[0]
         end = next((send for send in survivors if send.kind == "end" and send.place[0] == index), None)
         if end is None or start[1] == 0:

@@ -30,12 +30,15 @@ class Event:
     type: str
     data: dict[str, Any]
     transaction: int
+    committed_ms: int  # of its source transaction
+    time_ms: int  # the latest commit time until then: commit times may go back, event times do not
 
 
 @dataclass
 class Truth:
     events: list[Event] = field(default_factory=list)
     parked: set[str] = field(default_factory=set)
+    time_ms: int = 0
 
     def by_key(self) -> dict[str, list[Event]]:
         found: dict[str, list[Event]] = {}
@@ -56,6 +59,7 @@ def truth(database: Database, features: Features, seeds: Iterable[SeedRow]) -> T
         while waiting and waiting[0][0] <= transaction.index:
             _, name, key, row = waiting.pop(0)
             tables[name][key] = row
+        result.time_ms = max(result.time_ms, transaction.ts_ms)
         before = {name: dict(rows) for name, rows in tables.items()}
         moved = _apply(tables, transaction)
         before[CUSTOMER] = tables[CUSTOMER]  # lookups are read as of the commit, for both images
@@ -124,7 +128,7 @@ def _unit(
     if was == now or key in result.parked:
         return
     for topic, kind, data in _events(was, now, features):
-        result.events.append(Event(topic, key, kind, data, transaction.index))
+        result.events.append(Event(topic, key, kind, data, transaction.index, transaction.ts_ms, result.time_ms))
 
 
 def _exists(row: Row, features: Features) -> bool:

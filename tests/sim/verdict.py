@@ -1,9 +1,10 @@
-"""Right or wrong: what a ``read_committed`` consumer sees, against the truth and against another run of the same input."""
+"""Right or wrong: what a ``read_committed`` consumer sees, against the truth and against another run of one input."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from bridge.model import OutboundRecord
@@ -53,7 +54,9 @@ def _ids_are_unique(events: list[Seen]) -> None:
     twice = [identity for identity, count in counts.items() if count > 1]
     if twice:
         one = next(one for one in events if one.header("ce_id") == twice[0])
-        raise Wrong(f"event id {twice[0]} ({one.header('ce_type')} of {one.record.key!r}) was published {counts[twice[0]]} times")
+        raise Wrong(
+            f"event id {twice[0]} ({one.header('ce_type')} of {one.record.key!r}) came {counts[twice[0]]} times"
+        )
 
 
 def _as_the_truth_says(events: list[Seen], truth: Truth) -> list[tuple[Seen, Event]]:
@@ -71,6 +74,9 @@ def _as_the_truth_says(events: list[Seen], truth: Truth) -> list[tuple[Seen, Eve
                     f"event {number} of aggregate {key} (source transaction {event.transaction}) is\n"
                     f"    {got}\n  and must be\n    {(event.topic, event.type, event.data)}"
                 )
+            times = (one.header("lastUpdated"), one.header("ce_time"))
+            if times != (_iso(event.committed_ms), _iso(event.time_ms)):
+                raise Wrong(f"event {number} of aggregate {key} has times {times}, not those of its transaction")
             matched.append((one, event))
         if len(ours) > len(theirs):
             extra = ours[len(theirs)]
@@ -85,6 +91,10 @@ def _as_the_truth_says(events: list[Seen], truth: Truth) -> list[tuple[Seen, Eve
                 f"{lost.type} {lost.data} (source transaction {lost.transaction})"
             )
     return matched
+
+
+def _iso(ms: int) -> str:
+    return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{ms % 1000:03d}Z"
 
 
 def _whole(matched: list[tuple[Seen, Event]]) -> None:
@@ -131,7 +141,9 @@ def same_state(first: Broker, second: Broker) -> None:
     one, other = _rows(first), _rows(second)
     for key in sorted(one.keys() | other.keys()):
         if one.get(key) != other.get(key):
-            raise Wrong(f"another interleaving leaves other state under {key!r}:\n    {one.get(key)!r}\n    {other.get(key)!r}")
+            raise Wrong(
+                f"another interleaving leaves other state under {key!r}:\n    {one.get(key)!r}\n    {other.get(key)!r}"
+            )
 
 
 def _rows(broker: Broker) -> dict[bytes, bytes]:

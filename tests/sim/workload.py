@@ -160,6 +160,7 @@ class Workload:
             (2, self._audit),
             (1, self._message),
             (1, self._early_line),
+            (2, self._reprice),
         ]
         if features.rekeys:
             actions += [(2, self._rekey_order), (2, self._rekey_line), (1, self._move_line)]
@@ -257,6 +258,11 @@ class Workload:
             return
         for _ in range(self.rng.choice((1, 1, 2))):
             self.database.update(LINE, key, qty=self.rng.randint(1, 3), itm_cd=self.rng.choice(("A-1   ", "D-4")))
+
+    def _reprice(self) -> None:
+        """A batch job: many rows of one table, spread over its partitions."""
+        for key in list(self.db[LINE])[-10:]:
+            self.database.update(LINE, key, prc_cents=250 * self.rng.randint(1, 4))
 
     def _change_order(self) -> None:
         key = self._pick(ORDER)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from random import Random
 
-from bridge.errors import Fenced
+from bridge.errors import Fenced, StateLost
 from bridge.model import InputPartition, MappingSet, SourceSettings
 from bridge.runtime.report import Report
 from bridge.runtime.worker import Limits, Worker
@@ -91,13 +91,24 @@ class Feeder:
 
 
 class PointStore:
-    """A store on a machine's disk; its process may die before or after a write, which is atomic as LMDB's is."""
+    """A store on a machine's disk; its process may die before or after a write, which is atomic as LMDB's is.
 
-    def __init__(self, disk: MemoryStore, process: Process) -> None:
+    ``good_reads``: after so many reads the disk turns out to be damaged.
+    """
+
+    def __init__(self, disk: MemoryStore, process: Process, good_reads: int | None) -> None:
         self._disk = disk
         self._process = process
-        self.get = disk.get
+        self._good_reads = good_reads
         self.scan = disk.scan
+        self.get = disk.get if good_reads is None else self._get
+
+    def _get(self, key: bytes) -> bytes | None:
+        assert self._good_reads is not None
+        self._good_reads -= 1
+        if self._good_reads < 0:
+            raise StateLost("simulated damage of the local state")
+        return self._disk.get(key)
 
     def write(self, items: Iterable[tuple[bytes, bytes | None]]) -> None:
         self._process.point("store.write")
@@ -139,6 +150,8 @@ class Chaos:
     feed: int = 1_000_000
     compact: float = 0.0
     moves: float = 0.0
+    stops: float = 0.0
+    damage: float = 0.0
 
     @staticmethod
     def random(rng: Random) -> Chaos:
@@ -173,6 +186,8 @@ class Chaos:
             feed=rng.choice((3, 10, 40, 1_000_000)),
             compact=rng.choice((0.0, 0.05)),
             moves=rng.choice((0.0, 0.0, 0.02)),
+            stops=rng.choice((0.0, 0.0, 0.01)),
+            damage=rng.choice((0.0, 0.0, 0.3)),
         )
 
     @staticmethod
@@ -211,16 +226,25 @@ class Machine:
         )
 
     def _open_store(self, discard: bool) -> Store:  # noqa: FBT001 - the worker's callback
+        world = self.world
         if discard:
             self.disk = MemoryStore()
-        return PointStore(self.disk, self.process)
+            world.reached["local state lost"] += 1
+        damaged = not discard and world.rng.random() < world.chaos.damage
+        return PointStore(self.disk, self.process, world.rng.randint(1, 60) if damaged else None)
 
-    def step(self) -> None:
+    def step(self, *, stop: bool = False) -> None:
+        """One round of the worker; or its end by SIGTERM, and a new start."""
         if self.busy:
             return
         self.busy = True
         try:
-            self.worker.step()
+            if stop:
+                self.worker.run(lambda: True)
+                self.count()
+                self.start()
+            else:
+                self.worker.step()
         except Crash:
             self.world.reached["bridge crash"] += 1
             if self.world.rng.random() < self.world.chaos.lose_disk:
@@ -301,7 +325,7 @@ class World:
             if steps > 8000:
                 raise Stuck(self._where())
             machine = rng.choice(self.machines) if len(self.machines) > 1 else self.machines[0]
-            machine.step()
+            machine.step(stop=chaos.stops > 0 and rng.random() < chaos.stops)
             if chaos.compact and rng.random() < chaos.compact:
                 self.broker.compact(CHANGELOG)
             if chaos.moves and rng.random() < chaos.moves:
@@ -314,7 +338,7 @@ class World:
         """From here on nothing fails, so the bridge must come through."""
         self.feeder.feed(1_000_000)
         self.faults = Faults()
-        self.chaos.moves = 0.0
+        self.chaos.moves = self.chaos.stops = self.chaos.damage = 0.0
         self._crashes = self._pauses = 0
         for machine in self.machines:
             machine.process.faults = self.faults

@@ -1,0 +1,136 @@
+"""Drafts of one source → ``MappingSet``: layouts first, since all mappings share them, then the functions of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Any
+
+from bridge.mapping import support
+from bridge.mapping.draft import Alias, Draft
+from bridge.mapping.emit import Emitter, Names
+from bridge.mapping.model_code import ModelWriter
+from bridge.mapping.nodes import Column, Expr, Field, Pivot, Predicate, walk
+from bridge.mapping.rule_code import RuleWriter
+from bridge.mapping.scope import Catalog
+from bridge.mapping.table_code import table_use
+from bridge.mapping.types import Type
+from bridge.model import Layout, Mapping, MappingSet, TableUse
+
+
+def compile_set(
+    drafts: Sequence[Draft], source: str, types: Catalog | None, files: Sequence[tuple[str, str]]
+) -> MappingSet:
+    """Compile sound drafts of one source. ``files`` are those drafts' files, for the digest."""
+    layouts = _layouts(drafts, types)
+    return MappingSet(source, tuple(_mapping(draft, layouts) for draft in drafts), layouts, digest(files))
+
+
+def digest(files: Sequence[tuple[str, str]]) -> str:
+    """A hash of the files' names and content."""
+    found = sha256()
+    for part in (part for file in sorted(files) for part in file):
+        data = part.encode()
+        found.update(len(data).to_bytes(8, "big") + data)
+    return found.hexdigest()
+
+
+def _layouts(drafts: Sequence[Draft], types: Catalog | None) -> dict[str, Layout]:
+    used: dict[str, set[str]] = {}
+    for draft in drafts:
+        for table, column in used_columns(draft):
+            used.setdefault(table, set()).add(column)
+    found = {}
+    for table in sorted(used):
+        columns = tuple(sorted(used[table] - {""}))
+        catalog = (types or {}).get(table, {})
+        found[table] = Layout(table, columns, tuple(catalog.get(column, "") for column in columns))
+    return found
+
+
+def used_columns(draft: Draft) -> set[tuple[str, str]]:
+    """(table, column) of everything that the mapping reads; ('table', '') makes sure that a table is there at all."""
+    aliases = draft.aliases
+    found = {(aliases[draft.root].table, column) for column in draft.key}
+    for alias in aliases.values():
+        found.add((alias.table, ""))
+        found |= {(alias.table, column) for column in alias.trims}
+        found |= {(alias.table, own) for own, _ in alias.match}
+        if alias.parent is not None:
+            found |= {(aliases[alias.parent].table, column) for _, column in alias.match}
+        if alias.pick_order is not None:
+            found.add((alias.table, alias.pick_order[1]))
+        found |= {(alias.table, column) for column in alias.pivot or ()}
+    for expression in _row_expressions(draft):
+        for node in walk(expression):
+            if isinstance(node, Column):
+                found.add((aliases[node.row.alias].table, node.name))
+            elif isinstance(node, Pivot):
+                found |= {(aliases[node.rows.alias].table, column) for column in aliases[node.rows.alias].pivot or ()}
+    return found
+
+
+def _row_expressions(draft: Draft) -> list[Expr]:
+    found = [e for alias in draft.aliases.values() for e in (alias.when, alias.pick_where) if e is not None]
+    return found + [e for field in draft.fields for e in field.expressions()]
+
+
+def _mapping(draft: Draft, layouts: dict[str, Layout]) -> Mapping:
+    """Names and slots are fixed here; what the functions do is in the writers."""
+    slots = {table: {column: i for i, column in enumerate(layout.columns)} for table, layout in layouts.items()}
+    names = Names()
+    nulls = (None,) * max(len(layout.columns) for layout in layouts.values())
+
+    def slot(table: str, column: str) -> int:
+        return slots[table][column]
+
+    emitter = Emitter(names, draft.aliases, slot, nulls)
+    tables = tuple(table_use(emitter, alias, len(layouts[alias.table].columns)) for alias in draft.aliases.values())
+    model = ModelWriter(emitter).function("model", draft.root, draft.fields)
+    emitter.passed = _Steps(emitter, draft, tables[0]).passed
+    kind = Type("record", fields=tuple((field.name, field.type) for field in draft.fields))
+    rules = RuleWriter(emitter, kind)
+    root: Alias = draft.aliases[draft.root]
+    return Mapping(
+        aggregate=draft.aggregate,
+        source=draft.source,
+        tables=tables,
+        key_columns=tuple(slot(root.table, column) for column in draft.key),
+        fields=tuple(field.name for field in draft.fields),
+        model=model,
+        events=tuple(rules.rule(event, i) for i, event in enumerate(draft.events)),
+        on_error=draft.on_error,
+        uses_steps=any(
+            isinstance(node, Predicate) and node.name == "passed"
+            for e in draft.events
+            if e.when is not None
+            for node in walk(e.when)
+        ),
+        file=draft.file,
+    )
+
+
+class _Steps:
+    """``passed(f, v)``: the one field, computed at every step of the root row."""
+
+    def __init__(self, emitter: Emitter, draft: Draft, root: TableUse) -> None:
+        self.emitter = emitter
+        self.draft = draft
+        self.root = root
+        self.models: dict[str, Callable[[Any], Any]] = {}
+
+    def passed(self, field: Field, value: Any) -> str:
+        """The name of a function of the steps."""
+        base = field
+        path: list[int] = []
+        while isinstance(base.base, Field):
+            path.insert(0, base.index)
+            base = base.base
+        one = self.models.get(base.name)
+        if one is None:
+            outer = self.emitter.anchors
+            chosen = [f for f in self.draft.fields if f.name == base.name]
+            one = ModelWriter(self.emitter).function(self.emitter.names.fresh("step"), self.draft.root, chosen)
+            self.emitter.anchors = outer
+            self.models[base.name] = one
+        return self.emitter.names.bind(support.passed(one, path, value.value, self.root.normalise, self.root.when))

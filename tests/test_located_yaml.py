@@ -1,0 +1,115 @@
+"""YAML with places: data as JSON has it, every trap refused, every place exact."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.located_yaml import CODES, Located, parse
+
+
+def codes(text: str) -> list[str]:
+    return [d.code for d in parse(text, "f.yaml").diagnostics]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("no", "no"), ("on", "on"), ("Yes", "Yes"), ("1:30", "1:30"),
+        ("2026-01-31", "2026-01-31"), ("~", None), ("", None),
+        ("true", True), ("True", "True"), ("-7", -7), ("0", 0), ("1.50", 1.5), ("1e3", 1000.0),
+        (".inf", ".inf"), ("'012'", "012"),
+        ("1.2.3", "1.2.3"), ("0.0.0.0:80", "0.0.0.0:80"), ('"a\\tb"', "a\tb"),
+    ],
+)  # fmt: skip
+def test_scalars_are_json_or_text(text: str, value: object) -> None:
+    located = parse(f"a: {text}\n", "f.yaml")
+    assert located.diagnostics == []
+    assert located.data == {"a": value}
+    assert type(located.data["a"]) is type(value)
+
+
+BAD = {
+    "Y001": "a: [1\n",
+    "Y002": "a: 1\na: 2\n",
+    "Y003": "a: 012\n",
+    "Y004": "a: !thing 1\n",
+    "Y005": "a: &x [1, *x]\n",
+    "Y006": "a: " + "x" * (1 << 20),
+    "Y007": "a: " + "[" * 60 + "]" * 60,
+    "Y008": "a: [" + "1, " * 100_001 + "]",
+    "Y009": "a:\n\tb: 1\n",
+    "Y010": "a: {from: f(a, b)}\n",
+    "Y011": "- 1\n",
+    "Y012": "{[1]: 2}\n",
+}
+
+
+@pytest.mark.parametrize("code", sorted(CODES))
+def test_each_code(code: str) -> None:
+    assert code in codes(BAD[code])
+
+
+@pytest.mark.parametrize("text", ["a: 0x1F\n", "a: 1_000\n", "a: 0o7\n", "a: [007]\n", "012: 1\n"])
+def test_number_traps(text: str) -> None:
+    assert codes(text) == ["Y003"]
+
+
+def test_alias_bomb_is_refused_before_it_grows() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"] + [
+        f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9)
+    ]
+    assert codes("\n".join(lines)) == ["Y005"]
+
+
+def test_small_aliases_are_fine() -> None:
+    assert parse("a: &x {b: 1}\nc: *x\n", "f").data == {"a": {"b": 1}, "c": {"b": 1}}
+
+
+def test_everything_at_once_and_in_place() -> None:
+    found = parse("a: 012\na: 3\nc: {from: f(a, b)}\nd: !x 3\n", "f.yaml").diagnostics
+    assert [(d.code, d.line, d.column) for d in found] == [
+        ("Y003", 1, 4),
+        ("Y002", 2, 1),
+        ("Y010", 3, 11),
+        ("Y004", 4, 4),
+    ]
+    assert str(found[1]) == "f.yaml:2:1: Y002: the key 'a' stands twice; remove one\n    a: 3\n    ^"
+
+
+def spot(located: Located, path: tuple[str | int, ...], part: str) -> str:
+    """What stands in the file where ``part`` of the value of ``path`` is said to be."""
+    value = located.data
+    for step in path:
+        value = value[step]
+    index = located.index(path, value.index(part))
+    return located.text[index : index + len(part)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: x == TARGET\n",
+        "a: 'it''s a TARGET'\n",
+        'a: "q \\" \\u00e9 TARGET"\n',
+        "a: |\n  one\n    two TARGET\n",
+        "a: >\n  one\n  two TARGET\n",
+        "a: one\n   two\n   TARGET\n",
+        "a: 'one\n\n   two TARGET'\n",
+        "a:   é TARGET\n",
+    ],
+)
+def test_offsets_inside_every_style(text: str) -> None:
+    assert spot(parse(text, "f"), ("a",), "TARGET") == "TARGET"
+
+
+def test_a_missing_path_gives_its_parent() -> None:
+    located = parse("a:\n  b: 1\n", "f")
+    assert located.position(located.index(("a", "c"))) == (1, 1)
+    assert located.place(("a", "b")) == "f:2"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "# nothing\n", "a: 1\n---\nb: 2\n", "a: *x\n", "a: 'x' == y\n", "a: b: c\n", "a: \x01\n", "]", "? a\n"]
+)
+def test_never_raises(text: str) -> None:
+    parse(text, "f")

@@ -1,0 +1,75 @@
+"""Each code has a golden file: what a person who made this mistake reads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bridge.errors import MappingInvalid
+from bridge.mapping import diagnose, load
+from bridge.mapping.diagnostics import CODES, did_you_mean
+
+GOLDEN = Path(__file__).parent / "golden" / "diagnostics"
+CATALOG = {
+    "public.t_ord": {
+        "ord_no": "integer", "ord_stat": "character(1)", "tot_cents": "bigint", "plc_dt": "timestamp without time zone",
+    },
+    "public.t_ord_line": {"ord_no": "integer", "line_no": "integer", "itm_cd": "character(5)", "qty": "integer"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", sorted(CODES))
+def test_golden(code: str) -> None:
+    found = diagnose([(f"{code}.yaml", (GOLDEN / f"{code}.yaml").read_text())], CATALOG)
+    said = "".join(f"{diagnostic}\n" for diagnostic in found)
+    expected = GOLDEN / f"{code}.txt"
+    if os.environ.get("UPDATE_GOLDEN"):
+        expected.write_text(said)
+    assert code in {diagnostic.code for diagnostic in found}
+    assert said == expected.read_text()
+
+
+def test_every_golden_file_has_a_code() -> None:
+    assert {path.stem for path in GOLDEN.glob("*.yaml")} - {"sound"} == set(CODES)
+
+
+def test_the_base_of_the_golden_files_is_sound() -> None:
+    files = [("sound.yaml", (GOLDEN / "sound.yaml").read_text())]
+    assert diagnose(files, CATALOG) == []
+    assert diagnose(files) == []
+
+
+def test_all_mistakes_of_all_files_at_once() -> None:
+    files = [(f"{code}.yaml", (GOLDEN / f"{code}.yaml").read_text()) for code in ("M012", "M016")]
+    with pytest.raises(MappingInvalid) as caught:
+        load(files, "legacy", CATALOG)
+    assert {d.file for d in caught.value.diagnostics} == {"M012.yaml", "M016.yaml"}
+    assert len(caught.value.diagnostics) >= 5
+
+
+def test_another_sources_files_are_checked_without_this_catalog() -> None:
+    text = (GOLDEN / "M012.yaml").read_text().replace("source: legacy", "source: other")
+    assert (
+        load([("a.yaml", text), ("sound.yaml", (GOLDEN / "sound.yaml").read_text())], "legacy", CATALOG).source
+        == "legacy"
+    )
+
+
+def test_one_aggregate_per_source() -> None:
+    sound = (GOLDEN / "sound.yaml").read_text()
+    assert [d.code for d in diagnose([("a.yaml", sound), ("b.yaml", sound)])] == ["M029"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "- a", "aggregate: [1]", "a: 1", "tables: 3\nmodel: x\nevents: []\n", "tables: {a: , b: {}}"]
+)
+def test_hopeless_files_are_diagnosed(text: str) -> None:
+    assert diagnose([("f.yaml", text)])
+
+
+def test_did_you_mean() -> None:
+    assert did_you_mean("tot_cent", ["tot_cents", "x"]) == "did you mean 'tot_cents'?"
+    assert did_you_mean("ORDERID", ["orderId"]) == "did you mean 'orderId'?"
+    assert did_you_mean("zzz", ["a"]) == ""
