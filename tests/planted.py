@@ -73,7 +73,9 @@ def main(names: list[str]) -> int:
         started = time.monotonic()
         good, text = check(patch)
         missed += not good
-        print(f"{'caught' if good else 'MISSED'}  {patch.stem}  ({time.monotonic() - started:.0f} s)  {text}", flush=True)
+        print(
+            f"{'caught' if good else 'MISSED'}  {patch.stem}  ({time.monotonic() - started:.0f} s)  {text}", flush=True
+        )
     print(f"{len(patches) - missed} of {len(patches)} planted bugs caught")
     return 1 if missed or not patches else 0
 

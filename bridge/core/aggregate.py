@@ -120,10 +120,9 @@ class Aggregate:
         """Apply the net changes to the state and say what they did, in the order of each aggregate's first change."""
         old: dict[tuple[int, bytes], Row | None] = {}
         for change in net:
-            if change.old_key != change.row_key:
-                old.setdefault((change.table, change.row_key), None)
-        for change in net:
-            old[change.table, change.old_key] = change.before
+            old.setdefault((change.table, change.row_key), None)
+            if change.before is not None:  # of several changes that speak of one key, one had it before
+                old[change.table, change.old_key] = change.before
         now = _View(self._rows, {})
         then = _View(self._rows, old)
         self._apply(net, position, then)

@@ -77,7 +77,7 @@ class Cluster:
     def create(self, topics: Sequence[NewTopic]) -> list[str]:
         """Make the topics that do not exist, and wait until they do. Returns the names of those made."""
         made: list[str] = []
-        answers = self._admin.create_topics(list(topics), request_timeout=self._seconds)
+        answers = self._client().create_topics(list(topics), request_timeout=self._seconds)
         for name, future in answers.items():
             try:
                 future.result()
@@ -94,7 +94,7 @@ class Cluster:
         if not resources:
             return {}
         found: dict[str, dict[str, str]] = {}
-        answers = self._admin.describe_configs(resources, request_timeout=self._seconds)
+        answers = self._client().describe_configs(resources, request_timeout=self._seconds)
         for resource, future in answers.items():
             try:
                 entries = future.result()

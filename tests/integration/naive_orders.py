@@ -93,7 +93,7 @@ def _row(row: Row, log: _Log, result: Truth) -> None:
     source = row["source"]
     if source["table"] not in (ORDER, LINE, PAYMENT, CUSTOMER):
         return
-    if source["snapshot"] != "false":
+    if source["snapshot"] not in (None, "false"):
         log.seeds.append(row)
         return
     rows = log.rows.setdefault(row["transaction"]["id"].partition(":")[0], {})
@@ -141,7 +141,7 @@ class _Database:
             self._orders.setdefault(number, {}).setdefault(name, {})[key] = after
 
 
-# -- the mapping, in plain Python ----------------------------------------------------------------------------------------
+# -- the mapping, in plain Python --------------------------------------------------------------------------------------
 
 
 def _model(image: Image, key: str, customers: dict[int, Row]) -> Row | None:

@@ -149,7 +149,7 @@ class Bridge:
             return 0, ""
 
     def state(self) -> str:
-        """What the process says of its source: starting, standby, restoring, owner or stopped; "" while it does not say."""
+        """What the process says of its source: standby, restoring, owner …; "" while it does not say."""
         _, body = self.get("/health/ready")
         return str(json.loads(body)["sources"].get(self._source, "")) if body else ""
 
@@ -260,7 +260,12 @@ class Application:
 def run_command(*arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
     """One `bridge` command as a user would run it."""
     return subprocess.run(
-        [sys.executable, "-m", "bridge", *arguments], cwd=ROOT, input=stdin, capture_output=True, timeout=120, check=False
+        [sys.executable, "-m", "bridge", *arguments],
+        cwd=ROOT,
+        input=stdin,
+        capture_output=True,
+        timeout=120,
+        check=False,
     )
 
 

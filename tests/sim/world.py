@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from random import Random
 
 from bridge.errors import Fenced, StateLost
 from bridge.model import InputPartition, MappingSet, SourceSettings
 from bridge.runtime.report import Report
 from bridge.runtime.worker import Limits, Worker
-from bridge.state.store import MemoryStore, Store
+from bridge.state.store import LmdbStore, MemoryStore, Store
 from bridge.testing import Broker, Crash, FakeKafka, Faults, Process, SourceTopics
 from tests.sim.debezium import Send
 from tests.sim.mappings import DEAD_LETTERS, OUTPUTS
@@ -20,6 +23,7 @@ from tests.sim.scenario import PREFIX, Scenario, mapped_tables
 
 CHANGELOG = "bridge.legacy.changelog"
 SESSION_TIMEOUT = 3.0
+_SHM = "/dev/shm" if Path("/dev/shm").is_dir() else None  # no disk where it can be avoided
 CRASH_POINTS = (
     "publish.begin",
     "publish.middle",
@@ -96,11 +100,12 @@ class PointStore:
     ``good_reads``: after so many reads the disk turns out to be damaged.
     """
 
-    def __init__(self, disk: MemoryStore, process: Process, good_reads: int | None) -> None:
+    def __init__(self, disk: Store, process: Process, good_reads: int | None, close: Callable[[], None]) -> None:
         self._disk = disk
         self._process = process
         self._good_reads = good_reads
         self.scan = disk.scan
+        self.close = close
         self.get = disk.get if good_reads is None else self._get
 
     def _get(self, key: bytes) -> bytes | None:
@@ -119,8 +124,31 @@ class PointStore:
         self._process.point("store.wipe")
         self._disk.wipe()
 
+
+class Disk:
+    """What outlives a process on its machine: in memory, or for some seeds the real store in a directory."""
+
+    def __init__(self, directory: Path | None) -> None:
+        self._directory = directory
+        self._store: Store | None = None
+
+    def open(self) -> Store:
+        """One process at a time: what a killed one left open is closed first."""
+        if self._store is None or self._directory is not None:
+            self.close()
+            self._store = MemoryStore() if self._directory is None else LmdbStore(self._directory, map_size=1 << 25)
+        return self._store
+
     def close(self) -> None:
-        """The disk stays."""
+        if self._directory is not None and self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def lose(self) -> None:
+        self.close()
+        self._store = None
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
 
 
 class Errors(Report):
@@ -152,6 +180,7 @@ class Chaos:
     moves: float = 0.0
     stops: float = 0.0
     damage: float = 0.0
+    real_store: bool = False
 
     @staticmethod
     def random(rng: Random) -> Chaos:
@@ -188,6 +217,7 @@ class Chaos:
             moves=rng.choice((0.0, 0.0, 0.02)),
             stops=rng.choice((0.0, 0.0, 0.01)),
             damage=rng.choice((0.0, 0.0, 0.3)),
+            real_store=rng.random() < 0.03,
         )
 
     @staticmethod
@@ -201,7 +231,7 @@ class Machine:
     def __init__(self, world: World, name: str) -> None:
         self.world = world
         self.name = name
-        self.disk = MemoryStore()
+        self.disk = Disk(world.directory / name if world.directory is not None else None)
         self.starts = 0
         self.busy = False
         self.report = Errors()
@@ -228,10 +258,11 @@ class Machine:
     def _open_store(self, discard: bool) -> Store:  # noqa: FBT001 - the worker's callback
         world = self.world
         if discard:
-            self.disk = MemoryStore()
+            self.disk.lose()
             world.reached["local state lost"] += 1
         damaged = not discard and world.rng.random() < world.chaos.damage
-        return PointStore(self.disk, self.process, world.rng.randint(1, 60) if damaged else None)
+        good_reads = world.rng.randint(1, 60) if damaged else None
+        return PointStore(self.disk.open(), self.process, good_reads, self.disk.close)
 
     def step(self, *, stop: bool = False) -> None:
         """One round of the worker; or its end by SIGTERM, and a new start."""
@@ -249,7 +280,7 @@ class Machine:
             self.world.reached["bridge crash"] += 1
             if self.world.rng.random() < self.world.chaos.lose_disk:
                 self.world.reached["local state lost"] += 1
-                self.disk = MemoryStore()
+                self.disk.lose()
             self.count()
             self.start()
         finally:
@@ -294,6 +325,7 @@ class World:
         self.topics = SourceTopics(
             settings.log or settings.transaction_topic, settings.topics, CHANGELOG, "bridge", f"bridge.{PREFIX}"
         )
+        self.directory = Path(tempfile.mkdtemp(prefix="simulated-disks-", dir=_SHM)) if chaos.real_store else None
         self.feeder = Feeder(self.broker, scenario.topics.phases, self.rng)
         self._crashes = chaos.crashes
         self._pauses = chaos.pauses
@@ -315,6 +347,15 @@ class World:
 
     def run(self) -> None:
         """Until everything is through. Raises Stuck."""
+        try:
+            self._run()
+        finally:
+            for machine in self.machines:
+                machine.disk.close()
+            if self.directory is not None:
+                shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _run(self) -> None:
         rng, feeder, chaos = self.rng, self.feeder, self.chaos
         steps = idle = 0
         while idle < 3:
@@ -367,6 +408,7 @@ class World:
         for machine in self.machines:
             machine.count()
             reached["fenced"] += machine.report.recovered["fenced"]
+        reached["real store"] += self.directory is not None
         reached["fenced zombie"] += sum(machine.report.recovered["fenced"] > before for machine, before in self.frozen)
         owners = [transaction.process.split(".")[0] for transaction in self.broker.history]
         reached["take-over"] += sum(one != other for one, other in pairwise(owners))
