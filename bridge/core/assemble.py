@@ -283,9 +283,7 @@ class Assemble:
         if head.barrier and not self._all_past(head):
             return False
         if not head.restarted:
-            for number in head.counts:
-                for partition in self._of_table.get(number, ()):
-                    self._take_heads(head, partition)
+            self._take(head)
             if head.exceeds():  # its END counts one run of several: its first BEGIN lies before our beginning
                 head.restarted = head.barrier = True
                 head.ends = None
@@ -306,6 +304,19 @@ class Assemble:
             raise TransactionIncomplete(*incomplete(self._missing(head), self.partitions[self._markers]))
         self._reject_garbage(head)
         return True
+
+    def _take(self, head: Pending) -> None:
+        """The rows at the heads; where some are missing, repeats may lie before them."""
+        group, queues = head.group, self._queues
+        for number in head.counts:
+            for partition in self._of_table.get(number, ()):
+                rows = queues[partition].rows
+                if rows and rows[0].group == group:
+                    self._take_heads(head, partition)
+        if head.is_short():
+            for number in head.counts:
+                for partition in self._of_table.get(number, ()):
+                    self._take_heads(head, partition)
 
     def _take_heads(self, head: Pending, partition: int) -> None:
         queue = self._queues[partition]

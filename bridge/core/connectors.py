@@ -32,8 +32,8 @@ class Connector(msgspec.Struct, frozen=True):
     collection: Callable[[Source], str]  # the table as END names it
     marker_group: Callable[[str], str]  # transaction id of BEGIN or END → group
     marker_position: Callable[[str], int]  # transaction id of END → commit position
-    row_group: Callable[[str], str]  # a row's transaction id → the same group
-    row_position: Callable[[Source], int]  # order of the row inside its transaction
+    row_place: Callable[[Source, str], tuple[str, int]]
+    """A row's source and transaction id → the same group, and its position, which orders rows inside a transaction."""
     predecessor: Callable[[Source], int]  # commit position of the transaction before this row's; -1: none
 
 
@@ -57,8 +57,7 @@ POSTGRESQL = Connector(
     collection=lambda source: f"{source.schema}.{source.table}",
     marker_group=_group,
     marker_position=_lsn,
-    row_group=_group,
-    row_position=lambda source: source.lsn or 0,
+    row_place=lambda source, transaction_id: (transaction_id.partition(":")[0], source.lsn or 0),
     predecessor=lambda source: _predecessor(source.sequence),
 )
 

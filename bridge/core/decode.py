@@ -179,6 +179,7 @@ _astuple = msgspec.structs.astuple
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_with_schema = msgspec.json.Decoder(WithSchema).decode
 _INLINE = b'{"schema":{'
+_PLAIN_KEY = b"{"
 _OPERATIONS = frozenset("cudrt")
 _PLACEHOLDER = wire.PLACEHOLDER.encode()[5:]  # the search is fast on a first letter that is rare in JSON: z
 _PLACEHOLDER_BASE64 = wire.PLACEHOLDER_BASE64.encode()
@@ -194,6 +195,7 @@ class Decode:
             for number, (name, layout) in enumerate(sorted(layouts.items()))
         }
         self._by_table: dict[str, TableDecoder] = {}
+        self._row_place = connector.row_place
 
     def records(self, records: Sequence[InboundRecord], partition: int) -> list[ChangeEvent | TransactionMarker]:
         """What one partition's records, in offset order, say; tombstones, heartbeats and others' rows say nothing.
@@ -205,17 +207,15 @@ class Decode:
         decoded: list[ChangeEvent | TransactionMarker] = []
         run = run_of(records[0])
         one_run = run == run_of(records[-1])  # a connector's runs follow each other in a partition
-        by_table = self._by_table
+        by_table, decode, change_of = self._by_table, _decode_envelope, self._change
         for record in records:
             value = record.value()
             if value is None:
                 continue  # a tombstone: the delete before it said all
-            schema: msgspec.Raw | None = None
             try:
                 if value.startswith(_INLINE):
-                    outer = _decode_with_schema(value)
-                    schema, value = outer.schema, bytes(outer.payload)
-                envelope = _decode_envelope(value)
+                    value = self._without_schema(value)
+                envelope = decode(value)
                 source = envelope.source
                 if source is None:
                     other = self._without_source(envelope, record, partition)
@@ -225,14 +225,24 @@ class Decode:
                         table = self._table_of(source)
                         if table is None:
                             continue
-                    if schema is not None:
-                        table.learn(bytes(schema))
-                    other = self._change(table, envelope, source, record, partition, value, run if one_run else run_of(record))
+                    other = change_of(table, envelope, source, record, partition, value)
+                    if other is not None:
+                        other.run = run if one_run else run_of(record)
             except (msgspec.DecodeError, ValueError, KeyError, TypeError, ArithmeticError):
                 other = self._garbage(record, partition)
             if other is not None:
                 decoded.append(other)
         return decoded
+
+    def _without_schema(self, value: bytes) -> bytes:
+        """The payload of a record with an inline schema; the table it is of learns its columns' types."""
+        outer = _decode_with_schema(value)
+        payload = bytes(outer.payload)
+        source = _decode_envelope(payload).source
+        table = None if source is None else self._table_of(source)
+        if table is not None:
+            table.learn(bytes(outer.schema))
+        return payload
 
     def _table_of(self, source: Source) -> TableDecoder | None:
         """By the collection's whole name; remembered by the table's name alone where that is enough."""
@@ -259,39 +269,37 @@ class Decode:
         record: InboundRecord,
         partition: int,
         value: bytes,
-        run: str,
     ) -> ChangeEvent | None:
         op = envelope.op
         if op not in _OPERATIONS:
             return None
-        after = table.row(envelope.after)
+        image = envelope.after
+        after = None if image == _RAW_NULL else table.row(image)
         partial = table.sparse
         if after is not None and (_PLACEHOLDER in value or _PLACEHOLDER_BASE64 in value):
             after = table.without_placeholders(after)
             partial = True
         row_key = record.key() or b""
-        if op == "t":
-            row_key = b""
-        elif not row_key.startswith(b"{") or row_key.startswith(_INLINE):
-            row_key = key_payload(record.key(), record)
+        if not row_key.startswith(_PLAIN_KEY) or row_key.startswith(_INLINE) or op == "t":
+            row_key = b"" if op == "t" else key_payload(record.key(), record)
         block = envelope.transaction
         if block is None:
             return self._seed(table, after, source, record, partition, row_key)
+        group, position = self._row_place(source, block.id)
         change = ChangeEvent(
             table,
             op,
             row_key,
             after,
             envelope.before,
-            self.connector.row_group(block.id),
-            self.connector.row_position(source),
+            group,
+            position,
             block.total_order,
             block.data_collection_order,
             partition,
             record.offset(),
             source,
             partial,
-            run,
         )
         if op == "d":
             change.new_key = _new_key(record)
@@ -315,7 +323,7 @@ class Decode:
                 code="B203",
             )
         incremental = snapshot == "incremental"
-        position = self.connector.predecessor(source) if incremental else self.connector.row_position(source)
+        position = self.connector.predecessor(source) if incremental else self._row_place(source, "")[1]
         return ChangeEvent(
             table, "r", row_key, after, None, "", position, 0, 0, partition, record.offset(), source
         )

@@ -89,10 +89,17 @@ class Pending(msgspec.Struct):
 
     def is_short(self) -> bool:
         have = self.have
-        return any(have.get(number, 0) < count for number, count in self.counts.items())
+        for number, count in self.counts.items():
+            if have.get(number, 0) < count:
+                return True
+        return False
 
     def exceeds(self) -> bool:
-        return any(count > self.counts.get(number, 0) for number, count in self.have.items())
+        counts = self.counts
+        for number, count in self.have.items():
+            if count > counts.get(number, 0):
+                return True
+        return False
 
     def last_run_is_whole(self) -> bool:
         """Whether some run has, per table, the rows 1..n that an END counts, and they are the last n of all runs' rows.

@@ -103,61 +103,56 @@ class RowState:
 
     def get(self, table: int, row_key: bytes) -> Any:
         key = self._prefixes[table] + row_key
-        if key in self._dirty:
-            return self._dirty[key]
-        cached = self._cached(key)
-        if cached is not False:
-            return cached
-        data = self._store.get(key)
-        stored = None if data is None else self._row(data)
+        try:
+            return self._young[key]
+        except KeyError:
+            pass
+        if key in self._old:
+            stored = self._old[key]
+        else:
+            data = self._store.get(key)
+            stored = None if data is None else self._row(data)
         self._remember(key, stored)
         return stored
 
     def put(self, table: int, row_key: bytes, stored: Any, moves: Sequence[Move]) -> None:
         """Write a row (None: delete it); ``moves``: how it moves in the indexes."""
-        self._dirty[self._prefixes[table] + row_key] = stored
+        key = self._prefixes[table] + row_key
+        self._dirty[key] = stored
+        self._remember(key, stored)
         for index, old, new in moves:
             if old is not None:
+                self._keys((index, old)).discard(row_key)
                 self._dirty_index.setdefault((index, old), {})[row_key] = False
             if new is not None:
+                self._keys((index, new)).add(row_key)
                 self._dirty_index.setdefault((index, new), {})[row_key] = True
 
     def children(self, index: int, join: tuple[object, ...]) -> Collection[bytes]:
-        """Keys of the rows that join on these values, in no particular order."""
-        place = (index, join)
-        keys: set[bytes] | bool = self._cached(place)
-        if keys is False:
-            keys = set(self._store.scan(index_prefix(index, join)))
-            self._remember(place, keys)
-        changed = self._dirty_index.get(place)
-        if not changed:
-            return keys  # type: ignore[return-value]
-        now = set(keys)  # type: ignore[arg-type]
-        for row_key, there in changed.items():
-            if there:
-                now.add(row_key)
-            else:
-                now.discard(row_key)
-        return now
+        """Keys of the rows that join on these values, in no particular order; not to be changed."""
+        return self._keys((index, join))
 
-    def _cached(self, place: Any) -> Any:
+    def _keys(self, place: tuple[int, tuple[object, ...]]) -> set[bytes]:
+        """The same, in place: a root's many children are not copied for one more."""
         try:
-            return self._young[place]
+            return self._young[place]  # type: ignore[no-any-return]
         except KeyError:
             pass
-        try:
-            value = self._old[place]
-        except KeyError:
-            return False
-        self._remember(place, value)
-        return value
+        keys = self._old.get(place)
+        if keys is None:
+            keys = set(self._store.scan(index_prefix(*place)))
+        self._remember(place, keys)
+        return keys  # type: ignore[no-any-return]
 
     def _remember(self, place: Any, value: Any) -> None:
+        """Two generations: what is used stays, what is not is dropped with the older one; what is dirty stays too."""
         young = self._young
         young[place] = value
-        if len(young) > self._half:
+        if len(young) > self._half + len(self._dirty) + len(self._dirty_index):
+            older = self._old
+            dirty = (*self._dirty, *self._dirty_index)
             self._old = young
-            self._young = {}
+            self._young = {key: young[key] if key in young else older[key] for key in dirty if key in young or key in older}
 
     def _row(self, data: bytes) -> Any:
         values = _decode(data)
@@ -193,9 +188,9 @@ class RowState:
         store: list[tuple[bytes, bytes | None]] = []
         for key, stored in self._dirty.items():
             value = None if stored is None else _encode((stored.position, stored.flags, *stored.row))
-            records.append(ChangelogRecord(key, value))
-            store.append((key, value))
-            self._remember(key, stored)
+            record = ChangelogRecord(key, value)
+            records.append(record)
+            store.append(record)
         for name, data in self._dirty_meta.items():
             key = b"m" + name
             records.append(ChangelogRecord(key, data))
@@ -203,21 +198,9 @@ class RowState:
         for place, changed in self._dirty_index.items():
             prefix = index_prefix(*place)
             store.extend((prefix + row_key, row_key if there else None) for row_key, there in changed.items())
-            self._merge_index(place, changed)
         self._dirty, self._dirty_meta, self._dirty_index = {}, {}, {}
         self._taken.extend(store)
         return records
-
-    def _merge_index(self, place: tuple[int, tuple[object, ...]], changed: dict[bytes, bool]) -> None:
-        """In place: a root's many children must not be copied for one more."""
-        keys = self._cached(place)
-        if keys is False:
-            return  # not in memory: the store will have it before anybody asks
-        for row_key, there in changed.items():
-            if there:
-                keys.add(row_key)
-            else:
-                keys.discard(row_key)
 
     def committed(self, stamp: bytes) -> None:
         """The Kafka transaction with what ``take_changes`` gave is committed: write it to the store, with a new stamp."""

@@ -81,7 +81,7 @@ def make() -> list[Record]:
             connection.execute(SCHEMA)
             small(connection, 1, 10)
             # small batches, so that it can be caught in the act
-            slow = {"max.batch.size": "100", "max.queue.size": "200", "poll.interval.ms": "20"}
+            slow = {"max.batch.size": "20", "max.queue.size": "40"}
             stack.register(PREFIX, stack.debezium_postgres(PREFIX, TABLES, **slow))
             small(connection, 11, 30)
             admin = AdminClient({"bootstrap.servers": stack.bootstrap})
@@ -92,9 +92,9 @@ def make() -> list[Record]:
                 small(connection, 41, 60)
                 with Outsider(stack.bootstrap, TOPICS) as outsider:
                     other.commit()
-                    small(connection, 101, 20)
-                    for rows in KILL_AFTER_ROWS:
+                    for number, rows in enumerate(KILL_AFTER_ROWS):
                         kill_inside(stack, outsider, rows)
+                        small(connection, 101 + 10 * number, 10)
                         stack.restart("connect")
                     stack.wait_running(PREFIX)
             small(connection, 121, 10)
@@ -120,19 +120,21 @@ def check(records: Sequence[Record]) -> None:
     for marker in markers:
         counts.setdefault(marker["id"].partition(":")[0], []).append(marker["status"])
     runs = max(counts.values(), key=lambda states: states.count("BEGIN") - states.count("END"))
+    print(counts, file=sys.stderr) if len(runs) < 4 else None
     print(f"{len(records)} records, {len(counts)} transactions, the long one: {runs}", file=sys.stderr)
     if runs.count("BEGIN") < len(KILL_AFTER_ROWS) + 1 or runs.count("END") != 1:
         raise SystemExit("Connect was not killed inside the transaction; try again")
 
 
 def lines(records: Sequence[Record]) -> Iterator[bytes]:
-    """As `kcat -J` would, with headers as pairs; connector and run, but not the host's names, are in them."""
+    """One JSON object a record."""
     for record in records:
         headers = [[name, value.decode()] for name, value in record.headers]
         line = {
             "topic": record.topic,
             "partition": record.partition,
             "offset": record.offset,
+            "timestamp": record.timestamp,
             "headers": headers,
             "key": None if record.key is None else record.key.decode(),
             "value": None if record.value is None else record.value.decode(),

@@ -36,6 +36,7 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
+    timestamp: int = 0
 
     def header(self, name: str) -> str:
         return dict(self.headers)[name].decode()
@@ -81,7 +82,8 @@ class Outsider:
             place = str(message.topic()), int(message.partition() or 0)
             if error is None:
                 headers = tuple((name, bytes(value or b"")) for name, value in message.headers() or ())  # type: ignore[arg-type]
-                new.append(Record(*place, int(message.offset() or 0), message.key(), message.value(), headers))
+                offset, time_ms = int(message.offset() or 0), message.timestamp()[1]
+                new.append(Record(*place, offset, message.key(), message.value(), headers, time_ms))
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._ended.add(place)
         self.records += new
