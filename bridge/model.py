@@ -243,7 +243,10 @@ class Reader(Protocol):
     """Reads the source's partitions, ``read_committed``, by manual assignment."""
 
     def partitions(self) -> list[InputPartition]:
-        """All partitions of the source's topics now. Raises Fatal for a missing topic or a transaction topic with other than one partition."""
+        """All partitions of the source's topics now.
+
+        Raises Fatal for a missing topic, or a transaction topic with other than one partition.
+        """
 
     def seek(self, offsets: dict[InputPartition, int]) -> dict[InputPartition, int]:
         """(Re)assign and start at these offsets; missing or negative: the log's start. Returns where each begins.
@@ -255,7 +258,10 @@ class Reader(Protocol):
         """Up to ``limit`` records, after at most ``seconds``. Raises Retriable, Fatal."""
 
     def positions(self) -> dict[InputPartition, int]:
-        """Per partition the offset up to which everything visible was returned by ``read`` (steps over markers and aborted records)."""
+        """Per partition the offset before which ``read`` returned all that is visible.
+
+        It steps over markers and aborted records.
+        """
 
     def ends(self) -> dict[InputPartition, int]:
         """Per partition the end of what a read_committed reader can see now (the last stable offset). Raises Retriable."""
@@ -277,9 +283,10 @@ class Publisher(Protocol):
         changelog: Sequence[ChangelogRecord],
         offsets: dict[InputPartition, int],
     ) -> int:
-        """One Kafka transaction: events and dead letters, changelog, group offsets. Returns the changelog offset after its last record.
+        """One Kafka transaction: events and dead letters, changelog, group offsets.
 
-        On any exception nothing of it is visible or its fate is unknown: open() anew and restore. Raises Retriable, Fenced, Fatal.
+        Returns the changelog offset after its last record. On any exception nothing of it is visible, or its fate is
+        unknown: open() anew and restore. Raises Retriable, Fenced, Fatal.
         """
 
     def close(self) -> None: ...

@@ -1,7 +1,7 @@
 """The command line: one module per command, each with ``add(subparsers)`` and ``run(arguments) -> exit code``.
 
-Exit codes: 0 done · 64 wrong usage · 65 the input's content (EX_DATAERR) · 70 internal · 74 disk · 75 try again, or another process owns it ·
-78 config or mappings (EX_CONFIG).
+Exit codes: 0 done · 2 wrong usage · 65 the input's content (EX_DATAERR) · 70 what only an operator can mend ·
+75 try again, or another process owns the source · 78 config or mappings (EX_CONFIG).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line; its help stands in the README."""
     root = argparse.ArgumentParser(
         prog="bridge",
-        description="Row changes of a legacy database, captured by Debezium, as canonical business events on Kafka, exactly once.",
+        description="Row changes of a legacy database, captured by Debezium, as business events on Kafka, exactly once.",
     )
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:

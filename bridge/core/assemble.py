@@ -76,7 +76,7 @@ class Assemble:
         append = queue.rows.append
         table = None
         for item in decoded:
-            if item.__class__ is ChangeEvent:
+            if isinstance(item, ChangeEvent):
                 if item.op == "r":
                     self._seed(item)
                     continue
@@ -422,15 +422,17 @@ class Assemble:
             return
         if all(queue.seen or queue.position >= self._start_ends.get(p, 0) for p, queue in enumerate(self._queues)):
             self._find_snapshot()
-            self._seeds_before((self.snapshot_position or 0) + 1)
+            self._seeds_before(self._find_snapshot() + 1)
 
-    def _find_snapshot(self) -> None:
+    def _find_snapshot(self) -> int:
         initial = [seed[0] for seed in self._seeds if seed[3].source.snapshot != "incremental"]
         self.snapshot_position = min(initial, default=-1)
+        return self.snapshot_position
 
     def _emit_seed(self, seed: ChangeEvent) -> None:
-        if self._out and self._out[-1].__class__ is Seeds:
-            self._out[-1].rows.append(seed)  # type: ignore[union-attr]
+        last = self._out[-1] if self._out else None
+        if isinstance(last, Seeds):
+            last.rows.append(seed)
         else:
             self._out.append(Seeds([seed]))
 
@@ -455,8 +457,8 @@ class Assemble:
 def incomplete(waiting: Waiting, markers: InputPartition) -> tuple[str, str]:
     """Message and hint for a transaction whose rows do not come."""
     tables = ", ".join(f"{name}: {have} of {count} rows" for name, (have, count) in sorted(waiting.missing.items()))
-    return (
-        f"{markers}@{waiting.offset}: transaction {waiting.group} (commit position {waiting.position}) is short: {tables}",
+    message = f"{markers}@{waiting.offset}: transaction {waiting.group} (commit position {waiting.position}) is short: {tables}"
+    return message, (
         "rows that END counts are not in the topics: a transform or filter of the connector drops them, a topic is not "
-        "listed in `topics`, or retention deleted them; nothing was published beyond this transaction",
+        "listed in `topics`, or retention deleted them; nothing was published beyond this transaction"
     )

@@ -324,9 +324,7 @@ class Decode:
             )
         incremental = snapshot == "incremental"
         position = self.connector.predecessor(source) if incremental else self._row_place(source, "")[1]
-        return ChangeEvent(
-            table, "r", row_key, after, None, "", position, 0, 0, partition, record.offset(), source
-        )
+        return ChangeEvent(table, "r", row_key, after, None, "", position, 0, 0, partition, record.offset(), source)
 
     def _marker(self, envelope: Envelope, record: InboundRecord, partition: int) -> TransactionMarker:
         return TransactionMarker(
@@ -350,7 +348,19 @@ class Decode:
                 "the bridge needs Debezium's whole envelope",
             )
         return ChangeEvent(
-            table, "?", key_payload(record.key(), record), None, None, "", 0, 0, 0, partition, record.offset(), Source(), raw=record
+            table,
+            "?",
+            key_payload(record.key(), record),
+            None,
+            None,
+            "",
+            0,
+            0,
+            0,
+            partition,
+            record.offset(),
+            Source(),
+            raw=record,
         )
 
 

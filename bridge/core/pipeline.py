@@ -184,10 +184,10 @@ class Pipeline:
         released = self._assemble.release()
         self._lap("assemble")
         for item in released:
-            if item.__class__ is Seeds:
-                self._seeds(item)  # type: ignore[arg-type]
+            if isinstance(item, Seeds):
+                self._seeds(item)
             else:
-                self._transaction(item)  # type: ignore[arg-type]
+                self._transaction(item)
 
     # -- out ---------------------------------------------------------------------------------------------------------
 
@@ -296,9 +296,15 @@ class Pipeline:
         counts = self._counts
         counts.transactions += 1
         counts.row_changes += len(transaction.changes)
-        self._undecodable(transaction)
+        for garbage in transaction.rejected:
+            self._records.append(self._reject.record(garbage))
+            self._count_dead_letter("B201")
+        if not transaction.changes:
+            return
         net = self._collapse.transaction(transaction.changes, transaction.position, self._state)
         lap("collapse")
+        if not net:
+            return
         touched = self._aggregate.transaction(net, transaction.position)
         lap("aggregate")
         events: list[CanonicalEvent] = []
@@ -346,15 +352,6 @@ class Pipeline:
         record = self._reject.unit(touched, _identity(touched), transaction, error, behind)
         self._records.append(record)
         self._count_dead_letter(error.code if error is not None else "B211")
-
-    def _undecodable(self, transaction: SourceTransaction) -> None:
-        for change in transaction.rejected:
-            self._records.append(self._reject.record(change))
-            self._count_dead_letter("B201")
-        for change in transaction.changes:
-            if change.op == "?":
-                self._records.append(self._reject.record(change))
-                self._count_dead_letter("B201")
 
     def _count_dead_letter(self, code: str) -> None:
         self._counts.dead_letters[code] = self._counts.dead_letters.get(code, 0) + 1

@@ -1,4 +1,4 @@
-"""Step 5, translate: before and after image × mapping → canonical events.
+"""Step 5, translate: before and after image, mapping → canonical events.
 
 The rows become the canonical model once, before and after; if the model did not change, nothing happened. Rules compare
 the two models. What cannot be translated raises Untranslatable: it is never passed through in another shape.

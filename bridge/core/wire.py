@@ -20,6 +20,7 @@ Convert = Callable[[Any], Any]
 PLACEHOLDER = "__debezium_unavailable_value"  # TOAST: unchanged and not in the record (PostgreSQL connector reference)
 PLACEHOLDER_BASE64 = "X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="
 
+_MILLISECOND_DIGITS = 3  # adaptive: up to timestamp(3) as milliseconds, finer as microseconds
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = date(1970, 1, 1)
 
@@ -113,5 +114,5 @@ def from_catalog(sql_type: str, decimal_mode: str = "precise") -> Convert | None
     if base == "timestamptz" or (base == "timestamp" and zone == "with time zone"):
         return _zoned
     if base == "timestamp":
-        return _since_epoch(1000) if size is not None and int(size) <= 3 else _since_epoch(1)
+        return _since_epoch(1000) if size is not None and int(size) <= _MILLISECOND_DIGITS else _since_epoch(1)
     return None

@@ -17,8 +17,8 @@ class Report:
     def restoring(self, offset: int, end: int) -> None:
         """The changelog was read up to ``offset`` of ``end``."""
 
-    def step(self, step: str, seconds: float) -> None:
-        """One step of one batch took this long."""
+    def steps(self, seconds: dict[str, float]) -> None:
+        """How long each step took for one batch, from reading it to its commit."""
 
     def committed(self, output: Output, seconds: float) -> None:
         """A Kafka transaction was committed, ``seconds`` after its first record was read."""

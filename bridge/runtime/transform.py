@@ -14,8 +14,8 @@ from typing import IO, Any, cast
 
 import msgspec
 
-from bridge.core.joins import Indexes
 from bridge.core.collapse import StoredRow
+from bridge.core.joins import Indexes
 from bridge.core.pipeline import Output, Pipeline
 from bridge.errors import Fatal
 from bridge.model import InboundRecord, InputPartition, MappingSet, PlainRecord, SourceSettings

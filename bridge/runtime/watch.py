@@ -24,7 +24,6 @@ class Watch(Report):
         self._log = get_logger().bind(source=source)
         self._state = ""
         self._said = 0.0
-        self._steps: dict[str, float] = {}
         self._incomplete_said = False
 
     def tick(self) -> None:
@@ -46,14 +45,12 @@ class Watch(Report):
             self._said = now
             self._log.info("restore", changelog_offset=offset, end_offset=end)
 
-    def step(self, step: str, seconds: float) -> None:
-        self._steps[step] = self._steps.get(step, 0.0) + seconds
+    def steps(self, seconds: dict[str, float]) -> None:
+        for step, spent in seconds.items():
+            self._metrics.step(self._source, step, spent)
 
     def committed(self, output: Output, seconds: float) -> None:
         source, counts, metrics = self._source, output.counts, self._metrics
-        for step, spent in self._steps.items():
-            metrics.step(source, step, spent)
-        self._steps = {}
         metrics.kafka_transaction(source, committed=True)
         metrics.batch_read(
             source,

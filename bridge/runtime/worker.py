@@ -19,8 +19,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from bridge.core.joins import Indexes
 from bridge.core.collapse import StoredRow
+from bridge.core.joins import Indexes
 from bridge.core.pipeline import Pipeline
 from bridge.errors import Fenced, Retriable, StateLost
 from bridge.model import Clock, InputPartition, Kafka, MappingSet, Membership, Publisher, Reader, SourceSettings
@@ -54,7 +54,9 @@ class Session:
         self._clock = worker.clock
         self._report = worker.report
         self._membership = membership
-        self._lapped = self._clock.now()
+        self._now = self._clock.now
+        self._lapped = self._now()
+        self._spent: dict[str, float] = {}
         kafka = worker.kafka
         self._publisher: Publisher = kafka.publisher(membership)
         self._reader: Reader | None = None
@@ -144,6 +146,8 @@ class Session:
         self._state.committed(self._restore.stamp(offset))
         now = self._clock.now()
         self._last_refresh = now
+        self._report.steps(self._spent)
+        self._spent = {}
         self._report.committed(output, now - (self._first_read or now))
         self._first_read = None
 
@@ -192,8 +196,8 @@ class Session:
         self._report.behind(behind, self._pipeline.oldest_open_ms())
 
     def _lap(self, step: str) -> None:
-        now = self._clock.now()
-        self._report.step(step, now - self._lapped)
+        now = self._now()
+        self._spent[step] = self._spent.get(step, 0.0) + now - self._lapped
         self._lapped = now
 
 

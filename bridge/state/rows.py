@@ -134,15 +134,14 @@ class RowState:
 
     def _keys(self, place: tuple[int, tuple[object, ...]]) -> set[bytes]:
         """The same, in place: a root's many children are not copied for one more."""
-        try:
-            return self._young[place]  # type: ignore[no-any-return]
-        except KeyError:
-            pass
+        keys: set[bytes] | None = self._young.get(place)
+        if keys is not None:
+            return keys
         keys = self._old.get(place)
         if keys is None:
             keys = set(self._store.scan(index_prefix(*place)))
         self._remember(place, keys)
-        return keys  # type: ignore[no-any-return]
+        return keys
 
     def _remember(self, place: Any, value: Any) -> None:
         """Two generations: what is used stays, what is not is dropped with the older one; what is dirty stays too."""
@@ -152,7 +151,9 @@ class RowState:
             older = self._old
             dirty = (*self._dirty, *self._dirty_index)
             self._old = young
-            self._young = {key: young[key] if key in young else older[key] for key in dirty if key in young or key in older}
+            self._young = {
+                key: young[key] if key in young else older[key] for key in dirty if key in young or key in older
+            }
 
     def _row(self, data: bytes) -> Any:
         values = _decode(data)

@@ -19,6 +19,9 @@ import yaml
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from bridge.cli import main as bridge_command
+from deploy.stack import Stack
+from deploy.stack.connect import request
+from deploy.stack.process import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 40
@@ -277,3 +280,13 @@ def wait_all(condition: Callable[[], Sequence[object]], seconds: float) -> None:
     while left := condition():
         assert time.monotonic() < until, f"still waiting for {left}"
         time.sleep(0.03)
+
+
+def wait_for_offsets(stack: Stack, connector: str) -> None:
+    """Wait until Connect wrote down where the stream stands: killed before, it would begin with another snapshot."""
+
+    def streaming() -> bool:
+        offsets = request(f"{stack.connect_url}/connectors/{connector}/offsets")["offsets"]
+        return any("lsn_commit" in entry["offset"] for entry in offsets)
+
+    assert wait_until(streaming, START_SECONDS), "Connect wrote no offsets"

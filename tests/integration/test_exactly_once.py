@@ -30,7 +30,17 @@ from legacy_demo import workload
 from legacy_demo.clerk import Clerk
 from legacy_demo.verify import PublishedEvent, read_ledger, verify
 from tests.integration.naive_orders import Truth, truth
-from tests.integration.seen import LIMITS, ROOT, Application, Bridge, Outsider, Record, visible, wait_all
+from tests.integration.seen import (
+    LIMITS,
+    ROOT,
+    Application,
+    Bridge,
+    Outsider,
+    Record,
+    visible,
+    wait_all,
+    wait_for_offsets,
+)
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
@@ -70,6 +80,8 @@ class Shop:
         client = AdminClient({"bootstrap.servers": self.stack.bootstrap})
         wanted = {*TABLES, "shop.transaction", "one.log"}
         assert wait_until(lambda: wanted <= client.list_topics(timeout=10).topics.keys(), 60)
+        wait_for_offsets(self.stack, "shop")
+        wait_for_offsets(self.stack, "one")
 
     @contextmanager
     def load(self, rate: float = 120) -> Iterator[None]:

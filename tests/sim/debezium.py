@@ -125,7 +125,7 @@ class Connector:
         self._run_from(start)
         if not self._sends:
             return start
-        handed_over = self.rng.randint(1, len(self._sends))
+        handed_over = self._moment_of_death()
         sends = self._sends[:handed_over]
         acknowledged = self.rng.randint(max(0, handed_over - self.rng.choice((3, 15, 60))), handed_over)
         survivors = self._without_blind_end(self._survivors(sends, acknowledged), start)
@@ -136,6 +136,13 @@ class Connector:
         again = self._stored_offset(start, place)
         self._count_what_repeats(again, survivors)
         return again
+
+    def _moment_of_death(self) -> int:
+        """How many records were handed over: anywhere, or just when an END was, whose rows may be on their way still."""
+        ends = [number for number, send in enumerate(self._sends) if send.kind == "end"]
+        if ends and self.rng.random() < 0.4:
+            return min(len(self._sends), self.rng.choice(ends) + self.rng.randint(1, 3))
+        return self.rng.randint(1, len(self._sends))
 
     def _survivors(self, sends: list[Send], acknowledged: int) -> list[Send]:
         """All that was acknowledged, and of the rest a prefix per partition."""

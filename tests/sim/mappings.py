@@ -13,7 +13,7 @@ OUTPUTS = {EVENTS_TOPIC: 2, LINES_TOPIC: 1, DEAD_LETTERS: 1}
 def mapping_text(features: Features) -> str:
     """The mapping file of one scenario: what its tables have, decides what the model has."""
     when = "\n    when: rec_typ == 'O'" if features.soft_delete else ""
-    tables = model = data = ""
+    tables = model = data = events = ""
     line_tax = ""
     if features.taxes:
         tables += """
@@ -44,6 +44,13 @@ def mapping_text(features: Features) -> str:
         model += """
   group: string? = customer.grp"""
         data += ", group"
+        events = f"""
+  OrderReassigned:
+    topic: {EVENTS_TOPIC}
+    when: changed(group)
+    data:
+      orderId:
+      was: string? = before.group"""
     return f"""\
 aggregate: Order
 source: legacy
@@ -103,7 +110,7 @@ events:
     data:
       orderId:
       total:
-      was: decimal(12,2)? = before.total
+      was: decimal(12,2)? = before.total{events}
   OrderDeleted:
     topic: {EVENTS_TOPIC}
     when: deleted()

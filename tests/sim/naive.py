@@ -201,6 +201,8 @@ def _events(was: Model | None, now: Model | None, features: Features) -> Iterabl
         yield EVENTS_TOPIC, "OrderRevised", _some(now, *"orderId status total currency note lines".split(), *more)
         if (was["total"], was["currency"]) != (now["total"], now["currency"]):
             yield EVENTS_TOPIC, "OrderRepriced", _some(now, "orderId", "total") | {"was": was["total"]}
+        if features.customer and was["group"] != now["group"]:
+            yield EVENTS_TOPIC, "OrderReassigned", _some(now, "orderId") | {"was": was["group"]}
 
 
 def _some(model: Model, *names: str) -> Model:
