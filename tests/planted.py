@@ -28,7 +28,7 @@ def copy_tree(target: Path) -> None:
 
 def apply(patch: Path, target: Path) -> str:
     """Apply one patch; what git says if it does not fit."""
-    command = ["git", "apply", "--recount", "-C1", str(patch)]
+    command = ["git", "apply", "-C1", str(patch)]
     done = subprocess.run(command, cwd=target, capture_output=True, text=True, check=False)
     return done.stderr
 

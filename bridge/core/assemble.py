@@ -66,6 +66,7 @@ class Assemble:
         self._seeds: list[tuple[int, int, int, ChangeEvent]] = []
         self.snapshot_position = snapshot_position  # of the initial snapshot, once known: its seeds need not wait
         self._start_ends: Mapping[int, int] | None = None
+        self._has_garbage = False
         self._out: list[Item] = []
 
     # -- in ----------------------------------------------------------------------------------------------------------
@@ -284,8 +285,8 @@ class Assemble:
             return False
         if not head.restarted:
             self._take(head)
-            if head.exceeds():  # its END counts one run of several: its first BEGIN lies before our beginning
-                head.restarted = head.barrier = True
+            if head.exceeds() and not head.barrier:  # END counts one run of several: the first BEGIN lies before our start
+                head.barrier = True
                 head.ends = None
                 return False
             if head.is_short() and not self._filled_with_garbage(head):
@@ -338,6 +339,7 @@ class Assemble:
                     have[number] = have.get(number, 0) + 1
             elif change.op == "?":
                 queue.garbage.append(change)
+                self._has_garbage = True
             elif change.group in self._groups or self.connector.predecessor(change.source) >= position:
                 break
             else:
@@ -362,7 +364,7 @@ class Assemble:
 
     def _filled_with_garbage(self, head: Pending) -> bool:
         """Whether undecodable records fill every missing place: each only where its partition holds no more of this one."""
-        if not any(queue.garbage for queue in self._queues):
+        if not self._has_garbage:
             return False
         for queue in self._queues:
             for garbage in list(queue.garbage):
@@ -384,12 +386,13 @@ class Assemble:
 
     def _reject_garbage(self, head: Pending) -> None:
         """Undecodable records that lie before rows of a complete transaction fill no place: foreign records, or torn repeats."""
+        if not self._has_garbage:
+            return
         for partition, queue in enumerate(self._queues):
-            if not queue.garbage:
-                continue
             taken = max((c.offset for c in head.rows.values() if c.partition == partition), default=-1)
             head.rejected.extend(garbage for garbage in queue.garbage if garbage.offset < taken)
             queue.garbage = [garbage for garbage in queue.garbage if garbage.offset > taken]
+        self._has_garbage = any(queue.garbage for queue in self._queues)
 
     def _drop_repeats(self, queue: Queue) -> None:
         rows = queue.rows

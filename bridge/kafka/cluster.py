@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -26,8 +27,10 @@ from bridge.model import InputPartition
 
 PATIENCE_SECONDS: Final = 3.0  # a broker that just started, or a topic just made, may be unknown for a moment
 RETRY_SECONDS: Final = 0.1
+# What the client remembers of a partition's leader is older than the leader: a broker was restarted.
+STALE_LEADER: Final = frozenset({KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH})
 # A topic that was just made, or a broker that just started: what they say soon changes.
-SETTLING: Final = UNKNOWN_TOPIC | {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+SETTLING: Final = UNKNOWN_TOPIC | STALE_LEADER | {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
 EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 DEFAULT_SIZE_LIMIT: Final = 1_048_588  # a broker's default of max.message.bytes
@@ -138,9 +141,18 @@ class Cluster:
             try:
                 return self._ask_offsets(wanted, isolation)
             except KafkaException as error:
-                if error.args[0].code() not in SETTLING or time.monotonic() > until:
+                code = error.args[0].code()
+                if code not in SETTLING or time.monotonic() > until:
                     raise self._failed(error, "asking for offsets") from error
+            if code in STALE_LEADER:
+                self._ask_leaders({name.topic for name in wanted})
             time.sleep(RETRY_SECONDS)
+
+    def _ask_leaders(self, topics: Iterable[str]) -> None:
+        """An AdminClient never does so by itself: without this it is refused for ever once a broker was restarted."""
+        for topic in topics:
+            with suppress(KafkaException):
+                self._admin.list_topics(topic, timeout=self._seconds)
 
     def _ask_offsets(
         self, wanted: dict[TopicPartition, OffsetSpec], isolation: IsolationLevel

@@ -151,9 +151,6 @@ def reader_properties(settings: ClientSettings, role: str, notes: Notes) -> dict
     100,000) gave 760,000: what is read is still in the processor's cache.
     """
     ours = {
-        "queued.max.messages.kbytes": 32_768,
-        "queued.min.messages": 20_000,
-        "fetch.queue.backoff.ms": 10,
         # How long an empty fetch stays at the broker: a partition that was resumed or sought waits for it to return.
         "fetch.wait.max.ms": 100,
         "fetch.error.backoff.ms": 100,

@@ -192,8 +192,10 @@ class Bridge:
 
     def stop(self) -> None:
         """SIGTERM, which has to work in time."""
-        if self.alive():
-            self.send(signal.SIGTERM)
+        self.send(signal.SIGTERM)
+        self.must_end_well()
+
+    def must_end_well(self) -> None:
         assert self.end(STOP_SECONDS) == 0, self.tail()
 
 

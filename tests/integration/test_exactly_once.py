@@ -189,7 +189,7 @@ def finish(shop: Shop, application: Application, *bridges: Bridge) -> Truth:
     return expected
 
 
-# -- one stream, one death after the other -------------------------------------------------------------------------------
+# -- one stream, one death after the other -----------------------------------------------------------------------------
 
 
 def test_killed_at_random_moments_under_load(shop: Shop) -> None:
@@ -330,7 +330,7 @@ def _crash_and_judge(shop: Shop, key: bytes, expected: Truth, plans: list[list[s
         for run in runs:
             run.bridge.send(signal.SIGTERM)
         for run in runs:
-            run.bridge.stop()
+            run.bridge.must_end_well()
             judge(shop, run.application, expected)
 
 
