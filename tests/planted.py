@@ -26,9 +26,9 @@ def copy_tree(target: Path) -> None:
         shutil.copytree(ROOT / name, target / name, ignore=ignore)
 
 
-def apply(patch: Path, target: Path) -> str:
-    """Apply one patch; what git says if it does not fit."""
-    command = ["git", "apply", "-C1", str(patch)]
+def apply(patch: Path, target: Path, *, check: bool = False) -> str:
+    """Apply one patch, or only try; what git says if it does not fit."""
+    command = ["git", "apply", "-C1", *(["--check"] if check else []), str(patch)]
     done = subprocess.run(command, cwd=target, capture_output=True, text=True, check=False)
     return done.stderr
 

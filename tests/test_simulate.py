@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
+from tests.planted import PATCHES, apply, copy_tree
 from tests.simulate import REPORTED, run_seed, simulate
 
 RUNS = 600
@@ -14,6 +18,14 @@ def test_seeds_pass_and_reach_every_fault() -> None:
     assert not failures, "\n".join(f"make simulate SEED={seed} RUNS=1\n{text}" for seed, text in failures.items())
     missing = [name for name in REPORTED if reached[name] < RUNS / 50]
     assert not missing, reached
+
+
+def test_planted_bugs_can_be_planted(tmp_path: Path) -> None:
+    """`make planted` catches them; here only that the patches still fit the code."""
+    copy_tree(tmp_path)
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    problems = [problem for patch in sorted(PATCHES.glob("*.patch")) if (problem := apply(patch, tmp_path, check=True))]
+    assert not problems
 
 
 @pytest.mark.parametrize("seed", [7, 23])

@@ -156,7 +156,7 @@ class Assemble:
 
     def oldest_open_ms(self) -> int | None:
         """The time of the oldest BEGIN or END that is not released, in ms since the epoch."""
-        times = [self._open.ts_ms] if self._open is not None else []
+        times = [self._open.ts_ms or 0] if self._open is not None else []
         if self._pending:
             times.append(self._pending[0].ts_ms)
         return min(times) if times else None
@@ -200,14 +200,14 @@ class Assemble:
         last = self._pending[-1].position if self._pending else self._released.last
         if marker.position <= last:
             raise self._went_back(marker, last)
-        counts, signals = self._counts(marker.counts)
+        counts, signals = self._counts(marker.data_collections or [])
         restarted = first_offset is not None
         first_end = self._released.last < 0 and not self._pending
         pending = Pending(
             marker.group,
             marker.position,
             counts,
-            marker.ts_ms,
+            marker.ts_ms or 0,
             marker.offset,
             marker.offset if first_offset is None else first_offset,
             restarted,
@@ -237,7 +237,7 @@ class Assemble:
         pending = self._waiting.get(marker.position)
         if pending is None:
             return False
-        pending.later_counts.append(self._counts(marker.counts)[0])
+        pending.later_counts.append(self._counts(marker.data_collections or [])[0])
         pending.ends = None
         return True
 
@@ -285,7 +285,9 @@ class Assemble:
             return False
         if not head.restarted:
             self._take(head)
-            if head.exceeds() and not head.barrier:  # END counts one run of several: the first BEGIN lies before our start
+            if (
+                head.exceeds() and not head.barrier
+            ):  # END counts one run of several: the first BEGIN lies before our start
                 head.barrier = True
                 head.ends = None
                 return False

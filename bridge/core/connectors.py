@@ -18,11 +18,8 @@ class Source(msgspec.Struct, gc=False):
     schema: str = ""
     table: str = ""
     lsn: int | None = None
-    txId: int | str | None = None  # noqa: N815 - Debezium's name
     sequence: str | None = None
-    snapshot: str | bool | None = "false"
-    connector: str = ""
-    ts_ms: int = 0
+    snapshot: str | bool | None = None
 
 
 class Connector(msgspec.Struct, frozen=True):
@@ -30,8 +27,8 @@ class Connector(msgspec.Struct, frozen=True):
 
     name: str
     collection: Callable[[Source], str]  # the table as END names it
-    marker_group: Callable[[str], str]  # transaction id of BEGIN or END → group
-    marker_position: Callable[[str], int]  # transaction id of END → commit position
+    marker_place: Callable[[str], tuple[str, int]]
+    """A marker's transaction id → the group that its rows have too, and END's commit position."""
     row_place: Callable[[Source, str], tuple[str, int]]
     """A row's source and transaction id → the same group, and its position, which orders rows inside a transaction."""
     predecessor: Callable[[Source], int]  # commit position of the transaction before this row's; -1: none
@@ -44,19 +41,15 @@ def _predecessor(sequence: str | None) -> int:
     return -1 if first is None else int(first)
 
 
-def _group(transaction_id: str) -> str:
-    return transaction_id.partition(":")[0]
-
-
-def _lsn(transaction_id: str) -> int:
-    return int(transaction_id.partition(":")[2])
+def _group_and_lsn(transaction_id: str) -> tuple[str, int]:
+    group, _, lsn = transaction_id.partition(":")
+    return group, int(lsn)
 
 
 POSTGRESQL = Connector(
     name="postgresql",
     collection=lambda source: f"{source.schema}.{source.table}",
-    marker_group=_group,
-    marker_position=_lsn,
+    marker_place=_group_and_lsn,
     row_place=lambda source, transaction_id: (transaction_id.partition(":")[0], source.lsn or 0),
     predecessor=lambda source: _predecessor(source.sequence),
 )

@@ -33,7 +33,7 @@ class CollectionCount(msgspec.Struct, gc=False):
 
 
 class Envelope(msgspec.Struct, gc=False):
-    """Debezium's change event, its transaction marker and its heartbeat, in one: each has keys of its own."""
+    """Debezium's change event. A transaction marker has ``status`` and no ``source``, a heartbeat neither."""
 
     before: msgspec.Raw = _RAW_NULL
     after: msgspec.Raw = _RAW_NULL
@@ -41,9 +41,6 @@ class Envelope(msgspec.Struct, gc=False):
     transaction: TransactionBlock | None = None
     op: str = ""
     status: str = ""
-    id: str = ""
-    event_count: int | None = None
-    data_collections: list[CollectionCount] | None = None
     ts_ms: int | None = None
 
 
@@ -80,15 +77,19 @@ class ChangeEvent(msgspec.Struct, gc=False):
 
 
 class TransactionMarker(msgspec.Struct, gc=False):
-    """BEGIN or END. ``counts`` by table name; empty for BEGIN."""
+    """BEGIN or END, as Debezium writes it; ``group`` and ``position`` follow from its id (see connectors)."""
 
-    begin: bool
-    group: str
-    position: int
-    counts: list[CollectionCount]
-    ts_ms: int
-    partition: int
-    offset: int
+    status: str
+    id: str
+    data_collections: list[CollectionCount] | None = None
+    ts_ms: int | None = None
+    group: str = ""
+    position: int = 0
+    offset: int = 0
+
+    @property
+    def begin(self) -> bool:
+        return self.status == "BEGIN"
 
 
 class TableDecoder:
@@ -157,6 +158,14 @@ def _row_struct(layout: Layout, default: dict[str, Any]) -> type[msgspec.Struct]
     return msgspec.defstruct("Row", fields, gc=False)
 
 
+def _is_clean(row: Row) -> bool:
+    """Whether no value is a TOAST placeholder; an array, which cannot be hashed, is looked into later."""
+    try:
+        return _PLACEHOLDERS.isdisjoint(row)
+    except TypeError:
+        return False
+
+
 def _is_placeholder(value: Any) -> bool:
     if isinstance(value, str):
         return value in (wire.PLACEHOLDER, wire.PLACEHOLDER_BASE64)
@@ -177,12 +186,13 @@ def _converts(schema: bytes, layout: Layout) -> list[tuple[int, Callable[[Any], 
 
 _astuple = msgspec.structs.astuple
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
+_decode_marker = msgspec.json.Decoder(TransactionMarker).decode
 _decode_with_schema = msgspec.json.Decoder(WithSchema).decode
 _INLINE = b'{"schema":{'
 _PLAIN_KEY = b"{"
 _OPERATIONS = frozenset("cudrt")
-_PLACEHOLDER = wire.PLACEHOLDER.encode()[5:]  # the search is fast on a first letter that is rare in JSON: z
-_PLACEHOLDER_BASE64 = wire.PLACEHOLDER_BASE64.encode()
+_MARKER = b'{"status":"'
+_PLACEHOLDERS = frozenset((wire.PLACEHOLDER, wire.PLACEHOLDER_BASE64))
 
 
 class Decode:
@@ -196,6 +206,7 @@ class Decode:
         }
         self._by_table: dict[str, TableDecoder] = {}
         self._row_place = connector.row_place
+        self._marker_place = connector.marker_place
 
     def records(self, records: Sequence[InboundRecord], partition: int) -> list[ChangeEvent | TransactionMarker]:
         """What one partition's records, in offset order, say; tombstones, heartbeats and others' rows say nothing.
@@ -208,30 +219,34 @@ class Decode:
         run = run_of(records[0])
         one_run = run == run_of(records[-1])  # a connector's runs follow each other in a partition
         by_table, decode, change_of = self._by_table, _decode_envelope, self._change
+        append = decoded.append
         for record in records:
             value = record.value()
             if value is None:
                 continue  # a tombstone: the delete before it said all
             try:
+                if value.startswith(_MARKER):
+                    append(self._marker(value, record))
+                    continue
                 if value.startswith(_INLINE):
                     value = self._without_schema(value)
                 envelope = decode(value)
                 source = envelope.source
                 if source is None:
-                    other = self._without_source(envelope, record, partition)
+                    other = self._without_source(envelope, value, record, partition)
                 else:
                     table = by_table.get(source.table)
                     if table is None or table.schema != source.schema:
                         table = self._table_of(source)
                         if table is None:
                             continue
-                    other = change_of(table, envelope, source, record, partition, value)
+                    other = change_of(table, envelope, source, record, partition)
                     if other is not None:
                         other.run = run if one_run else run_of(record)
             except (msgspec.DecodeError, ValueError, KeyError, TypeError, ArithmeticError):
                 other = self._garbage(record, partition)
             if other is not None:
-                decoded.append(other)
+                append(other)
         return decoded
 
     def _without_schema(self, value: bytes) -> bytes:
@@ -253,10 +268,10 @@ class Decode:
         return table
 
     def _without_source(
-        self, envelope: Envelope, record: InboundRecord, partition: int
+        self, envelope: Envelope, value: bytes, record: InboundRecord, partition: int
     ) -> ChangeEvent | TransactionMarker | None:
         if envelope.status:
-            return self._marker(envelope, record, partition)
+            return self._marker(value, record)
         if envelope.ts_ms is not None:
             return None  # a heartbeat
         return self._garbage(record, partition)
@@ -268,7 +283,6 @@ class Decode:
         source: Source,
         record: InboundRecord,
         partition: int,
-        value: bytes,
     ) -> ChangeEvent | None:
         op = envelope.op
         if op not in _OPERATIONS:
@@ -276,7 +290,7 @@ class Decode:
         image = envelope.after
         after = None if image == _RAW_NULL else table.row(image)
         partial = table.sparse
-        if after is not None and (_PLACEHOLDER in value or _PLACEHOLDER_BASE64 in value):
+        if after is not None and not _is_clean(after):
             after = table.without_placeholders(after)
             partial = True
         row_key = record.key() or b""
@@ -326,16 +340,11 @@ class Decode:
         position = self.connector.predecessor(source) if incremental else self._row_place(source, "")[1]
         return ChangeEvent(table, "r", row_key, after, None, "", position, 0, 0, partition, record.offset(), source)
 
-    def _marker(self, envelope: Envelope, record: InboundRecord, partition: int) -> TransactionMarker:
-        return TransactionMarker(
-            envelope.status == "BEGIN",
-            self.connector.marker_group(envelope.id),
-            self.connector.marker_position(envelope.id),
-            envelope.data_collections or [],
-            envelope.ts_ms or 0,
-            partition,
-            record.offset(),
-        )
+    def _marker(self, value: bytes, record: InboundRecord) -> TransactionMarker:
+        marker = _decode_marker(value)
+        marker.group, marker.position = self._marker_place(marker.id)
+        marker.offset = record.offset()
+        return marker
 
     def _garbage(self, record: InboundRecord, partition: int) -> ChangeEvent | None:
         """A record that cannot be read: its table is guessed from the topic, as a last resort, and its row from its key."""
