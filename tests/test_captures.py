@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from bridge.core.aggregate import Indexes
 from bridge.core.collapse import StoredRow
+from bridge.core.joins import Indexes
 from bridge.core.pipeline import Pipeline
 from bridge.mapping import load
 from bridge.model import (
@@ -166,9 +166,9 @@ def parcels() -> Iterator[Told]:
         if value.get("op") == "r" and value["source"]["table"] in tables:
             tables[value["source"]["table"]][record["key"]] = value["after"]
     for rows in transactions("restart"):
-        touched = {}
+        touched: dict[str, None] = {}
         for row in rows:
-            old = tables.get(row["table"], {}).get(row["key"]) or json.loads(row["key"])
+            old = tables.get(row["table"], {}).get(row["key"])
             for image in (old, row["after"]):
                 if image is not None and row["table"] in tables:
                     touched[str(image["id"] if row["table"] == "parcel" else image["parcel_id"])] = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,6 @@ def test_seeds_pass_and_reach_every_fault() -> None:
 def test_planted_bugs_can_be_planted(tmp_path: Path) -> None:
     """`make planted` catches them; here only that the patches still fit the code."""
     copy_tree(tmp_path)
-    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
     problems = [problem for patch in sorted(PATCHES.glob("*.patch")) if (problem := apply(patch, tmp_path, check=True))]
     assert not problems
 

@@ -26,10 +26,12 @@ from bridge.kafka.cluster import DEFAULT_SIZE_LIMIT, Cluster
 from bridge.kafka.consume import partition_list
 from bridge.kafka.errors import Notes, RecordTooLarge, border, kafka_error, translate
 from bridge.kafka.membership import GroupMembership
+from bridge.kafka.overdue import call_within
 from bridge.kafka.settings import LOGGER, ClientSettings, producer_properties
 from bridge.model import ChangelogRecord, InputPartition, OutboundRecord
 
 SLICE_SECONDS: Final = 5.0  # of a blocking call, so that signals are seen in between
+GRACE_SECONDS: Final = 2.0  # after which a call that ignores its timeout is given up
 ABORT_SECONDS: Final = 2.0  # for the courtesy of an abort
 FULL_SECONDS: Final = 0.05  # how long to wait for room in the producer's queue
 BATCH_BYTES: Final = 61  # header of a record batch
@@ -167,7 +169,15 @@ class TransactionalPublisher:
     def _send_offsets(self, producer: Producer, offsets: dict[InputPartition, int], until: float) -> None:
         """Not resumed but sent again, always with the same arguments: a member's place that changed means Fenced."""
         positions, metadata = partition_list(offsets), self._membership.group_metadata()
-        self._persist(lambda seconds: producer.send_offsets_to_transaction(positions, metadata, seconds), until)
+
+        def send(seconds: float) -> None:
+            call_within(
+                seconds + GRACE_SECONDS,
+                lambda: producer.send_offsets_to_transaction(positions, metadata, seconds),
+                "sending the group's offsets",
+            )
+
+        self._persist(send, until)
 
     @staticmethod
     def _persist(call: Callable[[float], None], until: float) -> None:

@@ -17,9 +17,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from bridge.errors import BridgeError, StateLost
+from bridge.errors import BridgeError, Retriable, StateLost
 from bridge.model import MappingSet
-from bridge.observe.http import Health, Server
+from bridge.observe.http import STARTING, Health, Server
 from bridge.observe.logs import configure, get_logger
 from bridge.observe.metrics import Metrics
 from bridge.runtime.watch import Watch
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bridge.config import Config, Source
 
 TICK_LIMIT_SECONDS = 120.0
+WAIT_SECONDS = 1.0  # between two questions to brokers that do not answer
 JOIN_SECONDS = 8.0  # of the ten that SIGTERM allows
 
 
@@ -92,14 +93,29 @@ class Daemon:
     def _serve(self, name: str, source: Source) -> None:
         try:
             self._metrics.declare(name, _event_types(self._mappings[name]))
-            require_topics(self._config, source, self._mappings[name])
-            self._worker(name, source).run(self._stop.is_set)
+            watch = Watch(name, self._metrics, self._health)
+            self._wait_for_topics(name, source, watch)
+            if not self._stop.is_set():
+                self._worker(name, source, watch).run(self._stop.is_set)
         except BaseException as error:  # noqa: BLE001 - the process ends with it, see run
             self._error = error
         finally:
             self._stop.set()
 
-    def _worker(self, name: str, source: Source) -> Worker:
+    def _wait_for_topics(self, name: str, source: Source, watch: Watch) -> None:
+        """Brokers that do not answer yet are waited for, as later on; topics that are not as they must be stop it."""
+        watch.state(STARTING)
+        while not self._stop.is_set():
+            watch.tick()
+            try:
+                require_topics(self._config, source, self._mappings[name])
+                break
+            except Retriable as error:
+                hint = "the bridge waits, and is not ready until Kafka answers"
+                get_logger().warning("waiting", source=name, code=error.code, reason=error.message, hint=hint)
+                self._stop.wait(WAIT_SECONDS)
+
+    def _worker(self, name: str, source: Source, watch: Watch) -> Worker:
         config = self._config
         mappings = self._mappings[name]
         return Worker(
@@ -109,7 +125,7 @@ class Daemon:
             local_store(config.state_directory / config.application / name),
             MonotonicClock(),
             limits=config.limits,
-            report=Watch(name, self._metrics, self._health),
+            report=watch,
             boot=boot_id(),
         )
 

@@ -82,7 +82,7 @@ def make() -> list[Record]:
             small(connection, 1, 10)
             # small batches, so that it can be caught in the act
             slow = {"max.batch.size": "20", "max.queue.size": "40"}
-            stack.register(PREFIX, stack.debezium_postgres(PREFIX, TABLES, **slow))
+            stack.register(PREFIX, stack.debezium_postgres(PREFIX, TABLES) | slow)
             small(connection, 11, 30)
             admin = AdminClient({"bootstrap.servers": stack.bootstrap})
             if not wait_until(lambda: {*TOPICS, MARKERS} <= admin.list_topics(timeout=10).topics.keys(), 60):

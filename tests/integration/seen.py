@@ -84,7 +84,8 @@ class Outsider:
             error = message.error()
             place = str(message.topic()), int(message.partition() or 0)
             if error is None:
-                headers = tuple((name, bytes(value or b"")) for name, value in message.headers() or ())  # type: ignore[arg-type]
+                given: Iterable[Any] = message.headers() or ()
+                headers = tuple((str(name), bytes(value or b"")) for name, value in given)
                 offset, time_ms = int(message.offset() or 0), message.timestamp()[1]
                 new.append(Record(*place, offset, message.key(), message.value(), headers, time_ms))
             elif error.code() == KafkaError._PARTITION_EOF:

@@ -268,7 +268,7 @@ _KEYS = {"t_cust": ("cust_no",), "t_ord": ("ord_no",), "t_ord_line": ("ord_no", 
 def corner(request: pytest.FixtureRequest, tmp_path: Path, kafka_stack: Stack) -> Iterator[tuple[Input, Application]]:
     """An input and a bridge of this test's own; no topics yet."""
     name = request.node.name.removeprefix("test_").replace("_", "-")[:40]
-    application = Application(kafka_stack.bootstrap, tmp_path, name, inputs(name))
+    application = Application(kafka_stack.bootstrap, tmp_path, name, inputs(name), topics={"partitions": 1})
     yield Input(kafka_stack, name), application
     application.close()
 
@@ -286,7 +286,12 @@ def refused(application: Application, code: int) -> str:
 def keys(application: Application, count: int, bridge: Bridge) -> list[str]:
     """The keys of so many events, in order, once they are there."""
     with Outsider(application.bootstrap, [application.events]) as outsider:
-        bridge.wait_until(lambda: (bool(outsider.look(0.05)) and False) or len(outsider.records) >= count, "no events")
+
+        def there() -> bool:
+            outsider.look(0.05)
+            return len(outsider.records) >= count
+
+        bridge.wait_until(there, f"no {count} events")
         return [(record.key or b"").decode() for record in outsider.records]
 
 

@@ -183,8 +183,8 @@ class Place:
             if message.error() is None:
                 values.append(message.value())
             else:
-                assert message.error().code() == KafkaError._PARTITION_EOF
                 ends += 1
+                assert "_PARTITION_EOF" in repr(message.error())
         consumer.close()
         return values
 
@@ -378,6 +378,7 @@ def test_the_largest_record_that_is_let_through_is_taken(place: Place) -> None:
     place.make_with({"max.message.bytes": "20000"}, events=1)
     publisher = place.publisher(place.kafka())
     noise = random.Random(1).randbytes(20_000)
+    largest = 0
     for size in range(19_800, 20_000):
         try:
             publisher._check_sizes([event(place, noise[:size])], [])
@@ -753,7 +754,13 @@ def test_a_short_outage_is_ridden_out(place: Place, point: str) -> None:
 
     publisher = place.publisher(place.kafka(strike, transaction_timeout_ms=30_000, session_timeout_ms=45_000))
     publisher.publish([event(place, b"1")], [ChangelogRecord(b"a", b"1")], {place.transaction: 1})
-    publisher.publish([event(place, b"2")], [ChangelogRecord(b"a", b"2")], {place.transaction: 2})
+    began = time.monotonic()
+    try:
+        publisher.publish([event(place, b"2")], [ChangelogRecord(b"a", b"2")], {place.transaction: 2})
+    except Retriable:  # librdkafka waits for ever for a coordinator that it has forgotten (librdkafka#5511)
+        publisher.open()
+        publisher.publish([event(place, b"2")], [ChangelogRecord(b"a", b"2")], {place.transaction: 2})
+    assert time.monotonic() - began < 20
     assert place.read(place.events) == [b"1", b"2"]
 
 
