@@ -35,7 +35,7 @@ class Rows(Protocol):
     def children(self, index: int, join: Join) -> Collection[bytes]: ...
 
 
-class NetChange(msgspec.Struct):
+class NetChange(msgspec.Struct, gc=False):
     """What a transaction did to one row. ``old_key`` differs from ``row_key`` when the primary key changed.
 
     ``before``/``after`` None: no such row. ``order``: place of the first change in the transaction. ``steps``: the row
@@ -64,11 +64,12 @@ class Collapse:
     def transaction(self, changes: list[ChangeEvent], position: int, rows: Rows) -> list[NetChange]:
         """Net changes in the order of each row's first change. Nothing is written to ``rows``."""
         fold = _Fold(changes, position, rows, self._stepped)
+        add = fold.add
         for order, change in enumerate(changes):
             if change.op == "t":
                 self.truncated.append(change.table.name)
             else:
-                fold.add(change, order)
+                add(change, order)
         self.superseded += fold.superseded
         return [net for net in fold.net if _happened(net)]
 

@@ -129,7 +129,10 @@ class Pending(msgspec.Struct):
 
     def changes(self) -> list[ChangeEvent]:
         """In source order. Rows on one position (a COPY, a key change) by their order in the run, then by arrival."""
-        return sorted(self.rows.values(), key=_SOURCE_ORDER)
+        rows = list(self.rows.values())
+        if len(rows) > 1:
+            rows.sort(key=_SOURCE_ORDER)
+        return rows
 
 
 _SOURCE_ORDER = attrgetter("position", "order", "partition", "offset")

@@ -112,7 +112,6 @@ RETRIABLE: Final = frozenset(
         KafkaError._OUTDATED,
         KafkaError._INTR,
         KafkaError._CRIT_SYS_RESOURCE,
-        KafkaError._NOENT,  # no partition has a leader: the brokers are about to restart
         KafkaError.REQUEST_TIMED_OUT,
         KafkaError.NETWORK_EXCEPTION,
         KafkaError.BROKER_NOT_AVAILABLE,
