@@ -30,14 +30,14 @@ class Ledger:
     """A file of facts that several threads append to."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8")
+        self._path = path
         self._lock = threading.Lock()
 
     def write(self, facts: Sequence[Fact]) -> None:
-        """Append and flush."""
-        with self._lock:
-            self._file.writelines(json.dumps(asdict(fact)) + "\n" for fact in facts)
-            self._file.flush()
+        """Append; what is written outlives this process."""
+        if facts:
+            with self._lock, self._path.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(asdict(fact)) + "\n" for fact in facts)
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Planted bugs: each patch under tests/planted is applied to a copy of the tree, and the simulator must catch it.
+"""Planted bugs: each patch under tests/planted_bugs is applied to a copy of the tree, and the simulator must catch it.
 
 ``python -m tests.planted`` tries them all, ``python -m tests.planted seed`` those with this in their name. A patch that
 no longer applies is a failure too: make it anew, its first line says what the bug is.
@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PATCHES = Path(__file__).resolve().parent / "planted"
+PATCHES = Path(__file__).resolve().parent / "planted_bugs"
 SEEDS = 1000
 
 

@@ -93,23 +93,34 @@ class Cluster:
 
     def configs(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
         """The settings of topics. One that this process may not ask about is left out; a missing one raises Fatal."""
-        resources = [ConfigResource(ResourceType.TOPIC, name) for name in dict.fromkeys(topics)]
-        if not resources:
-            return {}
+        until = time.monotonic() + PATIENCE_SECONDS
+        names = list(dict.fromkeys(topics))
+        while True:
+            found, missing = self._configs(names)
+            if not missing:
+                return found
+            if time.monotonic() > until:
+                raise Fatal(f"missing in Kafka: {', '.join(missing)}", CREATE_TOPICS)
+            time.sleep(RETRY_SECONDS)
+
+    def _configs(self, names: list[str]) -> tuple[dict[str, dict[str, str]], list[str]]:
+        """The settings of topics, and the topics that are missing."""
         found: dict[str, dict[str, str]] = {}
-        answers = self._client().describe_configs(resources, request_timeout=self._seconds)
+        missing: list[str] = []
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        answers = self._client().describe_configs(resources, request_timeout=self._seconds) if resources else {}
         for resource, future in answers.items():
             try:
                 entries = future.result()
             except KafkaException as error:
                 code = error.args[0].code()
                 if code in UNKNOWN_TOPIC:
-                    raise Fatal(f"missing in Kafka: {resource.name}", CREATE_TOPICS) from error
-                if code not in FORBIDDEN:
+                    missing.append(resource.name)
+                elif code not in FORBIDDEN:
                     raise self._failed(error, f"describing topic {resource.name}") from error
             else:
                 found[resource.name] = {name: entry.value for name, entry in entries.items() if entry.value is not None}
-        return found
+        return found, missing
 
     def size_limits(self, topics: Iterable[str]) -> dict[str, int]:
         """max.message.bytes per topic; the brokers' default where this process may not ask."""

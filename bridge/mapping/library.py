@@ -10,7 +10,7 @@ from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation, Overflow
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-import re2  # type: ignore[import-untyped]
+import re2  # type: ignore[import-untyped,import-not-found,unused-ignore]  # it ships no types
 
 from bridge.mapping.values import MAX_TEXT, add, add_rough, bounded_text, greater, known, less, number, reject, wrong
 
