@@ -129,10 +129,7 @@ class Pending(msgspec.Struct):
 
     def changes(self) -> list[ChangeEvent]:
         """In source order. Rows on one position (a COPY, a key change) by their order in the run, then by arrival."""
-        rows = list(self.rows.values())
-        if len(rows) > 1:
-            rows.sort(key=_SOURCE_ORDER)
-        return rows
+        return sorted(self.rows.values(), key=_SOURCE_ORDER)
 
 
 _SOURCE_ORDER = attrgetter("position", "order", "partition", "offset")
