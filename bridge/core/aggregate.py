@@ -234,7 +234,7 @@ class Aggregate:
         )
         if any(change.damaged for change in changes):
             touched.error = Untranslatable(
-                "a record of this aggregate could not be decoded", "see the dead letter of that record", code="T108"
+                "a record of this aggregate could not be decoded", "see the dead letter of that record", code="T120"
             )
             return touched
         try:

@@ -37,7 +37,7 @@ def _part(value: Any, mapping: Mapping) -> str:
         raise Untranslatable(
             f"a key column of {mapping.aggregate} is {'null' if value is None else 'not usable as a key'}",
             "the aggregate id needs a value that identifies it",
-            code="T109",
+            code="T121",
             field="key",
             place=mapping.file,
         )

@@ -20,6 +20,9 @@ from bridge.kafka.settings import LOGGER, ClientSettings, reader_properties
 from bridge.model import ChangelogRecord, InputPartition
 
 BATCH: Final = 10_000  # records
+# Nothing but the client stands between the log and the state: 1.4 million small records come at 125,000/s with
+# librdkafka's defaults, which look again after a second when the queue was full, and at 1,000,000/s with these.
+READ_AHEAD: Final = {"fetch.queue.backoff.ms": 10, "queued.min.messages": 20_000, "queued.max.messages.kbytes": 32_768}
 POLL_SECONDS: Final = 0.5
 DECIDE_SECONDS: Final = 10.0  # what the brokers take, beyond its timeout, to abort a Kafka transaction
 STALL_SECONDS: Final = 30.0  # without a record
@@ -63,7 +66,8 @@ class TopicChangelog:
             return
         self._check(start, end)
         with border("making a consumer", self._notes):
-            consumer = Consumer(reader_properties(self._settings, "restore", self._notes), logger=LOGGER)
+            properties = READ_AHEAD | reader_properties(self._settings, "restore", self._notes)
+            consumer = Consumer(properties, logger=LOGGER)
         try:
             with border("assigning the changelog", self._notes):
                 consumer.assign([TopicPartition(self._partition.topic, 0, start)])

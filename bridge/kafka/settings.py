@@ -179,6 +179,9 @@ def producer_properties(settings: ClientSettings, notes: Notes, limits: Mapping[
         "compression.type": "lz4",
         # The producer is filled in bursts and flushed at once by the commit: waiting longer than this gains 2 %.
         "linger.ms": 5,
+        # The first request after a commit is told CONCURRENT_TRANSACTIONS while the brokers still write its markers. With
+        # the default of 100 ms one small commit in ten took 113 ms, with this 13 ms. It grows up to retry.backoff.max.ms.
+        "retry.backoff.ms": 10,
         "batch.num.messages": 100_000,  # batches end by bytes; the default of 10,000 records cost 10 %
         # Bounded memory; a publish beyond it waits for deliveries. The defaults are 100,000 records and 1 GB.
         "queue.buffering.max.messages": 500_000,
