@@ -52,7 +52,7 @@ class GroupMembership:
             )
 
     def poll(self) -> bool:
-        """See ``Membership.poll``. 20 µs."""
+        """See ``Membership.poll``. 14 µs."""
         self._serve(0.0)
         return self.owns()
 

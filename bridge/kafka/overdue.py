@@ -16,7 +16,7 @@ from bridge.errors import Retriable
 
 
 def call_within(seconds: float, call: Callable[[], None], doing: str) -> None:
-    """Call, and raise what the call raises; Retriable if it does not return within ``seconds``. Costs 0.1 ms."""
+    """Call, and raise what the call raises; Retriable if it does not return within ``seconds``. Costs 0.06 ms."""
     ends: SimpleQueue[BaseException | None] = SimpleQueue()
 
     def run() -> None:

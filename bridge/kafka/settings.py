@@ -162,7 +162,7 @@ def reader_properties(settings: ClientSettings, role: str, notes: Notes) -> dict
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "allow.auto.create.topics": False,
-        "check.crcs": True,  # costs 1 % of throughput
+        "check.crcs": True,  # no fewer records/s; a quarter more of librdkafka's own processor time
     }
     properties = ours | common_properties(settings, role, notes) | fixed
     properties.pop("group.instance.id", None)  # the member's

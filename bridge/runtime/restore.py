@@ -88,7 +88,7 @@ class Restore:
                 "the mappings use other tables or columns than the state holds: " + "; ".join(problems),
                 "the state was built from the columns that were used then; give the source a new `application` in the config "
                 "and start it from the beginning of its topics, or take the change back",
-                code="B501",
+                code="B503",
             )
 
 
