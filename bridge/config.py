@@ -124,6 +124,8 @@ class Config(msgspec.Struct, frozen=True):
     limits: Limits
     session_timeout_seconds: float
     transaction_timeout_seconds: float
+    secrets: tuple[str, ...] = ()
+    """Texts from outside the file under a key that names a secret: they appear in no log."""
 
 
 DEFAULTS: dict[str, Any] = {
@@ -154,12 +156,13 @@ def load(path: Path) -> Config:
     data: Any = located.data
     if not problems:
         problems = check(located)
+    secrets: list[str] = []
     if not problems:
-        data = _filled_in(located, problems)
+        data = _filled_in(located, problems, secrets)
     catalogs = {} if problems else _catalogs(located, data, path.parent, problems)
     if problems:
         raise ConfigInvalid(problems)
-    return _config(data, catalogs, path.parent)
+    return msgspec.structs.replace(_config(data, catalogs, path.parent), secrets=tuple(secrets))
 
 
 # -- checks ------------------------------------------------------------------------------------------------------------
@@ -247,10 +250,11 @@ def _source_problems(located: Located) -> list[Diagnostic]:
 
 # -- text from outside -------------------------------------------------------------------------------------------------
 
+_SECRET = re.compile(r"password|secret|token|jaas|credential|ssl\.key\.pem")
 _REFERENCE = re.compile(r"\$\{(env|file):([^}]+)\}")
 
 
-def _filled_in(located: Located, problems: list[Diagnostic]) -> Any:
+def _filled_in(located: Located, problems: list[Diagnostic], secrets: list[str]) -> Any:
     def fill(value: Any, path: tuple[str | int, ...]) -> Any:
         if isinstance(value, dict):
             return {key: fill(part, (*path, key)) for key, part in value.items()}
@@ -269,6 +273,8 @@ def _filled_in(located: Located, problems: list[Diagnostic]) -> Any:
                     )
                 )
                 return ""
+            if path and _SECRET.search(str(path[-1])):
+                secrets.append(found)
             return found
 
         return _REFERENCE.sub(replace, value)

@@ -296,6 +296,8 @@ class Decode:
         row_key = record.key() or b""
         if not row_key.startswith(_PLAIN_KEY) or row_key.startswith(_INLINE) or op == "t":
             row_key = b"" if op == "t" else key_payload(record.key(), record)
+            if not row_key and op != "t":
+                raise _no_key(table, record)
         block = envelope.transaction
         if block is None:
             return self._seed(table, after, source, record, partition, row_key)
@@ -405,6 +407,15 @@ def key_payload(key: bytes | None, record: InboundRecord) -> bytes:
     if not key.startswith(b"{"):
         raise _unreadable_key(record)
     return key
+
+
+def _no_key(table: TableDecoder, record: InboundRecord) -> Undecodable:
+    return Undecodable(
+        f"{place_of(record)}: a row of {table.name} has no record key, so its changes cannot be told from other rows'",
+        "a table without a primary key cannot be mapped: give it one, or name its columns in the connector's "
+        "message.key.columns",
+        code="B205",
+    )
 
 
 def _unreadable_key(record: InboundRecord) -> Undecodable:

@@ -56,7 +56,7 @@ class Daemon:
     def run(self) -> int:
         """Returns the exit code."""
         config = self._config
-        configure(config.log_format, config.log_level)
+        configure(config.log_format, config.log_level, secrets=config.secrets)
         log = get_logger()
         server = Server(config.http_host, config.http_port, self._metrics, self._health).start()
         log.info("start", pid=os.getpid(), address=config.http_host, port=server.port)
