@@ -1,53 +1,482 @@
-"""The pages are true: every whole mapping in them passes the check, and every function and code stands in the tables."""
+"""What the pages say is true: each mapping in them is sound, each example's events are what the core makes of its rows.
+
+Code blocks are told apart by what is in them (see ``kind_of``):
+
+  mapping   a whole mapping file
+  rows      what a database did, in a shorthand (see ``History``); the mappings right before it are run on it
+  events    the events of those rows, one a line; members that a line leaves out are not compared
+  letters   their dead letters, in the same way
+  help      what a command prints for ``--help``
+
+``UPDATE_GOLDEN=1 pytest tests/test_docs.py`` writes help texts and the table of functions anew.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
+import yaml
 
-from bridge.config import read_catalog
+import bridge.cli
+import bridge.config
+from bridge.core.encode import cloudevent
+from bridge.kafka.settings import DENIED
 from bridge.located_yaml import CODES as YAML_CODES
-from bridge.mapping import diagnose, load
+from bridge.located_yaml import parse
+from bridge.mapping import check, check_events, check_model, check_tables, diagnose, load
 from bridge.mapping.diagnostics import CODES, RUNTIME_CODES
-from bridge.mapping.functions import FUNCTIONS, PREDICATES
+from bridge.mapping.functions import FUNCTIONS, PREDICATES, Function
+from bridge.mapping.types import PLAIN, Type
+from bridge.model import PlainRecord
+from bridge.observe.metrics import Metrics
+from bridge.runtime.transform import settings_for, transform
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "mappings" / "README.md"]
+README, LANGUAGE, OPERATING = ROOT / "README.md", ROOT / "mappings" / "README.md", ROOT / "deploy" / "README.md"
+PAGES = (README, LANGUAGE, OPERATING)
+DEAD_LETTERS = "dead letters"
+UPDATE = "UPDATE_GOLDEN" in os.environ
+
+Row = dict[str, Any]
+Headers = list[tuple[str, bytes | None]]
 
 
-def snippets(start: str) -> list[tuple[str, str]]:
-    found = []
-    for page in PAGES:
-        for number, block in enumerate(re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)):
-            if block.startswith(start):
-                found.append((f"{page.parent.name}/{page.name}#{number}", block))
+# -- pages and their blocks ----------------------------------------------------------------------------------------------
+
+
+class Block(NamedTuple):
+    page: Path
+    line: int
+    kind: str
+    text: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def kind_of(language: str, text: str) -> str:
+    if language == "yaml" and re.search("^aggregate:", text, re.MULTILINE):
+        return "mapping"
+    if language == "text" and re.search("^(BEGIN|SNAPSHOT)$", text, re.MULTILINE):
+        return "rows"
+    if language == "text" and text.startswith("$ bridge"):
+        return "help"
+    if language == "json" and text.startswith("{"):
+        return "events" if '"type":' in text.partition("\n")[0] else "letters"
+    return language
+
+
+@cache
+def blocks(page: Path) -> list[Block]:
+    """All fenced code blocks of a page, in order; a fence may be indented."""
+    found: list[Block] = []
+    start, language, indent = 0, "", 0
+    lines: list[str] = []
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        fence = re.match(r"( *)```(.*)$", line)
+        if fence and not start:
+            start, indent, language, lines = number, len(fence[1]), fence[2], []
+        elif fence:
+            text = "".join(f"{one}\n" for one in lines)
+            found.append(Block(page, start, kind_of(language, text), text))
+            start = 0
+        elif start:
+            lines.append(line[indent:])
+    assert not start, f"{page}:{start}: the fence is not closed"
     return found
 
 
-@pytest.mark.parametrize(("name", "text"), snippets("aggregate:"), ids=lambda value: value.partition("\n")[0])
-def test_whole_mappings_pass_the_check(name: str, text: str) -> None:
-    assert diagnose([(name, text)]) == []
-    assert load([(name, text)], "legacy").mappings
+class Example(NamedTuple):
+    """Mappings, the rows that they are run on, and what must come out."""
+
+    place: str
+    mappings: list[str]
+    rows: str
+    events: str
+    letters: str
 
 
-def test_there_are_whole_mappings() -> None:
-    assert len(snippets("aggregate:")) >= 3
+def examples(page: Path) -> Iterator[Example]:
+    mappings: list[str] = []
+    found = blocks(page)
+    for number, block in enumerate(found):
+        if block.kind == "mapping":
+            if number and found[number - 1].kind != "mapping":
+                mappings = []
+            mappings.append(block.text)
+        elif block.kind == "rows":
+            after: dict[str, str] = {}
+            for one in found[number + 1 : number + 3]:
+                if one.kind not in ("events", "letters"):
+                    break
+                after[one.kind] = one.text
+            yield Example(block.place, mappings, block.text, after.get("events", ""), after.get("letters", ""))
+
+
+ALL_EXAMPLES = [example for page in PAGES for example in examples(page)]
+ALL_MAPPINGS = [block for page in PAGES for block in blocks(page) if block.kind == "mapping"]
+
+
+# -- a database in shorthand ---------------------------------------------------------------------------------------------
+
+STATEMENT = re.compile(r"\s*(INSERT|UPDATE|DELETE|REKEY|TRUNCATE)\s+(\w+)\s*(\{.*?\}(?= *\{|$))?\s*(\{.*\})?\s*")
+FIRST_COMMIT_MS = 1_767_603_600_000  # 2026-01-05T09:00:00Z; each transaction commits a second later
+PREFIX = "shop"
+
+
+class History:
+    """The records that a Debezium for PostgreSQL writes for a ``text rows`` block.
+
+    The first line names the tables and their primary keys: ``t_ord (ord_no) · t_ord_line (ord_no, line_no)``. Then
+    SNAPSHOT … END, at most once, and BEGIN … COMMIT: rows as YAML; a column that is never given is null, an UPDATE says
+    what changed, REKEY gives the old and the new key.
+    """
+
+    def __init__(self, text: str) -> None:
+        first, *lines = text.splitlines()
+        self.keys = {name: re.findall(r"\w+", columns) for name, columns in re.findall(r"(\w+) \(([^)]*)\)", first)}
+        self.statements = [self._statement(line) for line in lines if line.strip()]
+        self.columns: dict[str, list[str]] = {table: list(keys) for table, keys in self.keys.items()}
+        for _, table, *rows in self.statements:
+            for row in rows:
+                self.columns[table] += [column for column in row if column not in self.columns[table]]
+        self.tables: dict[str, dict[str, Row]] = {table: {} for table in self.keys}
+        self.records: list[PlainRecord] = []
+        self.offsets: dict[str, int] = {}
+        self.lsn, self.last_commit, self.number = 1_000, 0, 0
+        self._play()
+
+    def _statement(self, line: str) -> list[Any]:
+        if line.strip() in ("SNAPSHOT", "END", "BEGIN", "COMMIT"):
+            return [line.strip(), ""]
+        found = STATEMENT.fullmatch(line)
+        assert found, f"not a statement: {line}"
+        assert found[2] in self.keys, f"no such table: {line}"
+        return [found[1], found[2], *(parse(row, line).data for row in found.groups()[2:] if row)]
+
+    def _play(self) -> None:
+        part: list[list[Any]] = []
+        for statement in self.statements:
+            if statement[0] in ("SNAPSHOT", "BEGIN"):
+                part = []
+            elif statement[0] == "END":
+                self._snapshot(part)
+            elif statement[0] == "COMMIT":
+                self._transaction(part)
+            else:
+                part.append(statement)
+
+    def _snapshot(self, part: list[list[Any]]) -> None:
+        for number, (_, table, row) in enumerate(part, 1):
+            key, image = self._key(table, row), self._image(table, row)
+            self.tables[table][key] = image
+            last = "last" if number == len(part) else "true"
+            self._row(table, key, {"before": None, "after": image, "op": "r"}, last, None)
+
+    def _transaction(self, part: list[list[Any]]) -> None:
+        self.number += 1
+        ms = FIRST_COMMIT_MS + 1000 * self.number
+        xid = 700 + self.number
+        self.lsn += 10
+        self._marker({"status": "BEGIN", "id": f"{xid}:{self.lsn}", "ts_ms": ms})
+        counts: dict[str, int] = {}
+        for statement in part:
+            for table, key, change, headers in self._changes(*statement):
+                counts[table] = counts.get(table, 0) + 1
+                orders = {"total_order": sum(counts.values()), "data_collection_order": counts[table]}
+                self._row(table, key, change, "false", {"id": f"{xid}:{self.lsn}", **orders}, headers)
+        self.lsn += 10
+        collections = [{"data_collection": f"public.{name}", "event_count": count} for name, count in counts.items()]
+        end = {"status": "END", "id": f"{xid}:{self.lsn}", "event_count": sum(counts.values())}
+        self._marker(end | {"data_collections": collections, "ts_ms": ms})
+        self.last_commit = self.lsn
+
+    def _changes(self, what: str, table: str, *rows: Row) -> Iterator[tuple[str, str, Row, Headers]]:
+        self.lsn += 10
+        if what == "TRUNCATE":
+            yield table, "", {"before": None, "after": None, "op": "t"}, []
+            return
+        key, stored = self._key(table, rows[0]), self.tables[table]
+        if what == "INSERT":
+            stored[key] = self._image(table, rows[0])
+            yield table, key, {"before": None, "after": stored[key], "op": "c"}, []
+        elif what == "UPDATE":
+            stored[key] = stored[key] | rows[0]
+            yield table, key, {"before": None, "after": stored[key], "op": "u"}, []
+        elif what == "DELETE":
+            del stored[key]
+            yield table, key, {"before": self._image(table, rows[0]), "after": None, "op": "d"}, []
+        else:  # REKEY: both halves lie on one position
+            image = stored.pop(key) | rows[1]
+            new = self._key(table, image)
+            stored[new] = image
+            before = self._image(table, rows[0])
+            yield table, key, {"before": before, "after": None, "op": "d"}, [("__debezium.newkey", new.encode())]
+            yield table, new, {"before": None, "after": image, "op": "c"}, [("__debezium.oldkey", key.encode())]
+
+    def _key(self, table: str, row: Row) -> str:
+        return json.dumps({column: row[column] for column in self.keys[table]}, separators=(",", ":"))
+
+    def _image(self, table: str, row: Row) -> Row:
+        return {column: row.get(column) for column in self.columns[table]}
+
+    def _row(
+        self, table: str, key: str, change: Row, snapshot: str, block: Row | None, headers: Headers | None = None
+    ) -> None:
+        sequence = json.dumps([str(self.last_commit) if self.last_commit else None, str(self.lsn)])
+        source = {"schema": "public", "table": table, "lsn": self.lsn, "sequence": sequence, "snapshot": snapshot}
+        self._record(f"{PREFIX}.public.{table}", key, change | {"source": source, "transaction": block}, headers)
+
+    def _marker(self, marker: Row) -> None:
+        self._record(f"{PREFIX}.transaction", json.dumps({"id": marker["id"]}), marker, None)
+
+    def _record(self, topic: str, key: str, value: Row, headers: Headers | None) -> None:
+        offset = self.offsets[topic] = self.offsets.get(topic, -1) + 1
+        text = json.dumps(value, separators=(",", ":")).encode()
+        self.records.append(PlainRecord(topic, 0, offset, key.encode() or None, text, headers or []))
+
+
+def mapping_files(mappings: list[str]) -> list[tuple[str, str]]:
+    return [(f"mappings/{yaml.safe_load(text)['aggregate'].lower()}.yaml", text) for text in mappings]
+
+
+def run(mappings: list[str], rows: str) -> tuple[list[Row], list[Row]]:
+    """Events and dead letters."""
+    records = History(rows).records
+    source = yaml.safe_load(mappings[0])["source"]
+    settings = settings_for(records, source, "precise", DEAD_LETTERS)
+    events: list[Row] = []
+    letters: list[Row] = []
+    for output in transform(records, settings, load(mapping_files(mappings), source)):
+        for record in output.records:
+            if record.topic == DEAD_LETTERS:
+                letters.append(json.loads(record.value))
+            else:
+                events.append(cloudevent(record))
+    return events, letters
+
+
+def compare(found: list[Row], text: str) -> None:
+    """Each line of ``text`` says what it says of the result in its place."""
+    wanted = [json.loads(line) for line in text.splitlines()]
+    shown = [{name: one.get(name) for name in line} for one, line in zip(found, wanted, strict=False)]
+    assert shown + found[len(wanted) :] == wanted
+
+
+# -- examples ------------------------------------------------------------------------------------------------------------
+
+
+def test_there_are_examples() -> None:
+    assert any(example.letters for example in ALL_EXAMPLES)
+    assert len({example.place.partition(":")[0] for example in ALL_EXAMPLES}) > 1
+
+
+@pytest.mark.parametrize("block", ALL_MAPPINGS, ids=lambda block: block.place)
+def test_mapping_is_sound(block: Block) -> None:
+    assert diagnose([(block.place, block.text)]) == []
+
+
+@pytest.mark.parametrize("example", ALL_EXAMPLES, ids=lambda example: example.place)
+def test_example(example: Example) -> None:
+    assert example.mappings, f"{example.place}: no mapping stands right before these rows"
+    events, letters = run(example.mappings, example.rows)
+    compare(events, example.events)
+    compare(letters, example.letters)
+
+
+def test_readme_example_by_the_command(tmp_path: Path) -> None:
+    """The first example as a user would run it, from a capture file; the page shows the whole line."""
+    example = next(examples(README))
+    (name, text), *_ = mapping_files(example.mappings)
+    mapping = tmp_path / name
+    mapping.parent.mkdir()
+    mapping.write_text(text)
+    capture = tmp_path / "capture.jsonl"
+    capture.write_bytes(b"\n".join(line_of(record) for record in History(example.rows).records))
+    done = bridge_command("transform", str(capture), "--mappings", str(mapping.parent), "--source", "legacy")
+    assert done.stdout == example.events
+    assert "10 row changes, 2 transactions, 1 events, 0 dead letters" in done.stderr
+
+
+def line_of(record: PlainRecord) -> bytes:
+    """A record as ``kcat -J`` prints it."""
+    texts = {"key": record.key_bytes, "payload": record.value_bytes}
+    line: Row = {"topic": record.topic_name, "partition": 0, "offset": record.offset_number, "headers": []}
+    return json.dumps(line | {name: None if text is None else text.decode() for name, text in texts.items()}).encode()
+
+
+def bridge_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bridge", *arguments]
+    environment = os.environ | {"COLUMNS": "80"}
+    return subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True, env=environment)
+
+
+# -- commands ------------------------------------------------------------------------------------------------------------
+
+
+def rewrite(page: Path, old: str, new: str) -> None:
+    text = page.read_text()
+    assert text.count(old) == 1
+    page.write_text(text.replace(old, new))
+    blocks.cache_clear()
+
+
+@pytest.mark.parametrize("command", ["", *(module.__name__.rpartition(".")[2] for module in bridge.cli.COMMANDS)])
+def test_help_is_as_shown(command: str) -> None:
+    arguments = [command] if command else []
+    title = " ".join(["$ bridge", *arguments, "--help\n"])
+    (shown,) = [one.text for one in blocks(README) if one.kind == "help" and one.text.startswith(title)]
+    printed = title + bridge_command(*arguments, "--help").stdout
+    if UPDATE and shown != printed:
+        rewrite(README, f"```text\n{shown}```", f"```text\n{printed}```")
+    else:
+        assert shown == printed
+
+
+def test_captures_of_the_readme_are_there() -> None:
+    commands = [one.text for one in blocks(README) if one.kind == "sh" and "transform" in one.text]
+    for line in "".join(commands).replace("\\\n", "").splitlines():
+        assert bridge_command(*line.split()[1:]).stdout.count("\n") > 20
+
+
+# -- tables that the code knows better -----------------------------------------------------------------------------------
+
+RESULTS = {
+    "coalesce": "what it is given", "min": "what it is given", "max": "what it is given", "sum": "number",
+    "abs": "number", "first": "element", "last": "element",
+}  # fmt: skip
+SIGNATURE = {"string": "text", "bools": "conditions", "step!": "key or index!"}
+KEEPS_NULL = {
+    "coalesce": "see meaning", "count": "counts it", "any": "counts as false", "all": "counts as false",
+    "sum": "null inside: T108", "min": "null inside: T108", "max": "null inside: T108",
+    "first": "gives it", "last": "gives it", "match": "false",
+}  # fmt: skip
+
+
+def function_row(function: Function) -> str:
+    """``| signature | gives | meaning | null | example |``"""
+    parts = []
+    for kind in function.parameters:
+        plain = kind.rstrip("*?")
+        name = SIGNATURE.get(plain, plain)
+        parts.append(name + ("…" if kind.endswith("*") else "?" if kind.endswith("?") else ""))
+    gives = RESULTS.get(function.name) or str(function.result) if isinstance(function.result, Type) else ""
+    gives = RESULTS.get(function.name, gives) + ("?" if function.nullable and not gives.endswith("?") else "")
+    null = KEEPS_NULL.get(function.name, "through")
+    call = f"`{function.name}({', '.join(parts)})`"
+    return f"| {call} | {gives} | {function.meaning} | {null} | `{function.example}` → `{function.gives}` |"
+
+
+def test_table_of_functions() -> None:
+    """Every function, as the code has it; that each example gives what it says is tested with the language."""
+    head = ["| call | gives | meaning | null | example |", "|---|---|---|---|---|"]
+    table = "\n".join(["<!-- functions:begin -->", *head, *map(function_row, FUNCTIONS.values())])
+    shown = LANGUAGE.read_text().partition("<!-- functions:begin -->")[2].partition("<!-- functions:end -->")[0]
+    shown = "<!-- functions:begin -->" + shown
+    if UPDATE and shown != table + "\n":
+        rewrite(LANGUAGE, shown, table + "\n")
+    else:
+        assert shown == table + "\n"
+
+
+@pytest.mark.parametrize("codes", [CODES, RUNTIME_CODES, YAML_CODES], ids=["M", "T", "Y"])
+def test_tables_of_codes(codes: dict[str, str]) -> None:
+    text = LANGUAGE.read_text()
+    assert [code for code, meaning in codes.items() if f"| {code} | {meaning}" not in text] == []
+
+
+def test_every_code_that_is_raised_is_explained() -> None:
+    sources = "\n".join(path.read_text() for path in (ROOT / "bridge").rglob("*.py"))
+    codes = set(re.findall(r"[\"\']([MYTCB][0-9]{3})[\"\']", sources))
+    pages = "\n".join(page.read_text() for page in PAGES)
+    assert sorted(code for code in codes if not re.search(rf"\b{code}\b", pages)) == []
+
+
+def test_every_key_and_word_of_the_language_is_explained() -> None:
+    text = LANGUAGE.read_text()
+    keys = {*check._KEYS, *check_tables._KEYS, *check_model._LONG, *check_events._KEYS} - {"pii", "trigger"}
+    assert sorted(key for key in keys if f"| `{key}` |" not in text) == []
+    assert [name for name in PREDICATES if f"| `{name}(" not in text] == []
+    assert [name for name in (*PLAIN, "enum") if f"| `{name}` |" not in text] == []
+    assert [
+        name for name in (*check.POLICIES, *check_tables.TRIMS, *check_events.ELEMENT_RULES) if name not in text
+    ] == []
 
 
 def test_the_catalog_is_one(tmp_path: Path) -> None:
-    ((_, text),) = snippets("tables:\n  public.")
+    (text,) = [one.text for one in blocks(LANGUAGE) if one.kind == "yaml" and one.text.startswith("tables:")]
     path = tmp_path / "catalog.yaml"
     path.write_text(text)
-    columns, problems = read_catalog(path)
+    columns, problems = bridge.config.read_catalog(path)
     assert problems == []
     assert columns["public.t_ord"]["tot"] == "numeric(12,2)"
 
 
-def test_every_function_and_code_is_in_the_tables() -> None:
-    page = (ROOT / "mappings" / "README.md").read_text()
-    functions = {function.name for function in FUNCTIONS.values()}
-    assert {name for name in functions if f"| `{name}(" not in page} == set()
-    assert {name for name in PREDICATES if f"`{name}(" not in page} == set()
-    assert {code for code in (*CODES, *RUNTIME_CODES, *YAML_CODES) if f"| {code} |" not in page} == set()
+def test_links_between_the_pages() -> None:
+    for page in PAGES:
+        for name, anchor in re.findall(r"\]\(([\w./-]*)(?:#([\w…-]+))?\)", page.read_text()):
+            target = (page.parent / name).resolve() if name else page
+            assert target.exists(), f"{page}: {name}"
+            if anchor:
+                titles = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+                anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+                assert anchor in anchors, f"{page}: {name}#{anchor}"
+
+
+# -- the operator's page -------------------------------------------------------------------------------------------------
+
+
+def config_keys(schema: Row, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, part in schema.get("properties", {}).items():
+        others = part.get("additionalProperties")
+        inner = {"properties": {"*": others}} if isinstance(others, dict) and "properties" in others else part
+        if not inner.get("properties") or inner is not part:
+            yield (*path, name)
+        yield from config_keys(inner, (*path, name))
+
+
+def test_every_config_key_and_its_default() -> None:
+    text = OPERATING.read_text()
+    for path in config_keys(bridge.config.SCHEMA):
+        default: Any = bridge.config.DEFAULTS
+        for name in path:
+            default = default.get(name) if isinstance(default, dict) else None
+        if path[-1] != "*":
+            shown = "" if default is None or isinstance(default, dict) else f"`{default}` "
+            row = f"| `{'.'.join(path)}` | {shown}"
+            assert row in text, row
+    assert [name for name in DENIED if f"`{name}`" not in text] == []
+
+
+def test_every_metric() -> None:
+    metrics = Metrics()
+    metrics.declare("legacy", ["OrderPlaced"])
+    text = OPERATING.read_text()
+    for family in metrics.registry.collect():
+        if not family.name.startswith(("process_", "python_")):
+            name = family.name + ("_total" if family.type == "counter" else "")
+            assert f"`{name}`" in text, name
+
+
+def test_every_line_of_the_log() -> None:
+    sources = "\n".join(path.read_text() for path in (ROOT / "bridge" / "runtime").glob("*.py"))
+    events = set(re.findall(r"(?:log|get_logger\(\))\.(?:debug|info|warning|error)\(\s*\"(\w+)\"", sources))
+    assert len(events) > 8
+    assert sorted(event for event in events if f"`{event}`" not in OPERATING.read_text()) == []
+
+
+def test_every_crash_point() -> None:
+    sources = "\n".join(path.read_text() for path in (ROOT / "bridge").rglob("*.py"))
+    points = set(re.findall(r"crash_point\(\"(\w+)\"\)", sources))
+    assert points
+    assert sorted(point for point in points if not re.search(rf"\b{point}\b", OPERATING.read_text())) == []
