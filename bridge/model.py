@@ -172,6 +172,7 @@ class EventRule(msgspec.Struct, frozen=True):
     data: Callable[..., dict[str, Any]]
     each: Callable[[Model | None, Model | None], list[tuple[str, Any, Any]]] | None = None
     place: str = ""
+    looks_at_steps: bool = False  # it says passed(): it may hold although the model is what it was
 
 
 class Mapping(msgspec.Struct, frozen=True):
@@ -185,7 +186,6 @@ class Mapping(msgspec.Struct, frozen=True):
     model: Callable[[Node], Model]  # raises Untranslatable
     events: tuple[EventRule, ...]
     on_error: str = "park"  # park | skip | stop
-    uses_steps: bool = False  # some rule says passed(): the core must keep every step of the root row
     file: str = ""
 
 

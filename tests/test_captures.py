@@ -18,8 +18,6 @@ from typing import Any
 
 import pytest
 
-from bridge.core.collapse import StoredRow
-from bridge.core.joins import Indexes
 from bridge.core.pipeline import Pipeline
 from bridge.mapping import load
 from bridge.model import (
@@ -270,11 +268,7 @@ class Drive:
 
     def _start(self) -> None:
         """A process starts: state from the changelog, reading from the checkpoint."""
-        self.state = RowState(
-            MemoryStore(), {n: layout.columns for n, layout in self.mappings.layouts.items()}, StoredRow
-        )
-        numbers = {name: number for number, name in enumerate(sorted(self.mappings.layouts))}
-        self.state.use_indexes(Indexes(self.mappings, numbers).of_table)
+        self.state = RowState(MemoryStore(), self.mappings)
         self.state.restore(self.changelog, b"")
         self.pipeline = Pipeline(self.settings, self.mappings, self.state, list(self.queues))
         offsets = {place: self.pipeline.checkpoint.inputs().get(place, 0) for place in self.queues}

@@ -445,7 +445,7 @@ def test_data_of_a_deleted_thing_is_what_it_was() -> None:
 
 def test_passed_looks_at_every_step() -> None:
     bench = small(STATUS, when="passed(st, 'TWO')", root=", when: x == 'y', columns: {st: trim}")
-    assert bench.mapping.uses_steps
+    assert bench.mapping.events[0].looks_at_steps
     use = bench.mapping.tables[0]
     columns = bench.set.layouts[use.table].columns
 

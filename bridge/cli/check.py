@@ -31,11 +31,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise Invalid(problems)
     files = len(mapping_files(config.mappings))
     print(f"{arguments.config}: {len(config.sources)} source(s), {files} mapping file(s), no mistakes")
+    used = sum(len(mapping_set(config.mappings, name, one.catalog).mappings) for name, one in config.sources.items())
+    if used != files:
+        print(f"{files - used} mapping file(s) are of sources that this config does not have")
     return 0
 
 
 def mistakes(config: Config) -> list[Diagnostic]:
-    """All diagnostics of all mapping files, each once; mappings of sources that the config lacks are mistakes too."""
+    """All diagnostics of all mapping files, each once; a source of the config without a mapping is a mistake."""
     files = mapping_files(config.mappings)
     found = list(diagnose(files))
     if not found:

@@ -22,13 +22,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from heapq import heappop, heappush
 
 from bridge.core.connectors import Connector
 from bridge.core.decode import ChangeEvent, CollectionCount, TransactionMarker
 from bridge.core.released import Released
-from bridge.core.transaction import Item, Pending, Queue, Seeds, SourceTransaction, Waiting
-from bridge.errors import HistoryWentBack, TransactionIncomplete
+from bridge.core.transaction import Item, Pending, Queue, Seeds, SourceTransaction, Waiting, WaitingSeeds
+from bridge.errors import HistoryWentBack
 from bridge.model import InputPartition
 
 
@@ -63,7 +62,7 @@ class Assemble:
         self._groups: dict[str, int] = {}  # groups of the pending, counted
         self._open: TransactionMarker | None = None
         self._restarted: dict[str, int] = {}  # group → offset of its first BEGIN
-        self._seeds: list[tuple[int, int, int, ChangeEvent]] = []
+        self._seeds = WaitingSeeds()
         self.snapshot_position = snapshot_position  # of the initial snapshot, once known: its seeds need not wait
         self._start_ends: Mapping[int, int] | None = None
         self._has_garbage = False
@@ -146,8 +145,8 @@ class Assemble:
             offsets[partition] = queue.rows[0].offset if queue.rows else queue.position
             for garbage in queue.garbage:
                 offsets[partition] = min(offsets[partition], garbage.offset)
-        for _, partition, offset, _seed in self._seeds:
-            offsets[partition] = min(offsets[partition], offset)
+        for seed in self._seeds:
+            offsets[seed.partition] = min(offsets[seed.partition], seed.offset)
         for pending in self._pending:
             for partition, offset in pending.first_taken.items():
                 offsets[partition] = min(offsets[partition], offset)
@@ -285,9 +284,8 @@ class Assemble:
             return False
         if not head.restarted:
             self._take(head)
-            if (
-                head.exceeds() and not head.barrier
-            ):  # END counts one run of several: the first BEGIN lies before our start
+            if head.exceeds() and not head.barrier:
+                # END counts one run of several: the first BEGIN lies before our start
                 head.barrier = True
                 head.ends = None
                 return False
@@ -304,7 +302,7 @@ class Assemble:
         else:
             self._take_heads(head, self._markers)
         if head.is_short() and not self._filled_with_garbage(head):
-            raise TransactionIncomplete(*incomplete(self._missing(head), self.partitions[self._markers]))
+            raise self._missing(head).error(self.partitions[self._markers])
         self._reject_garbage(head)
         return True
 
@@ -419,18 +417,17 @@ class Assemble:
         if seed.position == self.snapshot_position and self._released.last < 0:
             self._emit_seed(seed)
             return
-        heappush(self._seeds, (seed.position, seed.partition, seed.offset, seed))
+        self._seeds.push(seed)
 
     def _initial_seeds(self) -> None:
         """Nothing was released yet, and every partition has shown how it begins: the earliest snapshot is the beginning."""
         if self._start_ends is None or self.snapshot_position is not None or self._released.last >= 0:
             return
         if all(queue.seen or queue.position >= self._start_ends.get(p, 0) for p, queue in enumerate(self._queues)):
-            self._find_snapshot()
             self._seeds_before(self._find_snapshot() + 1)
 
     def _find_snapshot(self) -> int:
-        initial = [seed[0] for seed in self._seeds if seed[3].source.snapshot != "incremental"]
+        initial = [seed.position for seed in self._seeds if seed.source.snapshot != "incremental"]
         self.snapshot_position = min(initial, default=-1)
         return self.snapshot_position
 
@@ -442,8 +439,8 @@ class Assemble:
             self._out.append(Seeds([seed]))
 
     def _seeds_before(self, position: int) -> None:
-        while self._seeds and self._seeds[0][0] < position:
-            self._emit_seed(heappop(self._seeds)[3])
+        for seed in self._seeds.before(position):
+            self._emit_seed(seed)
 
     def _all_past(self, head: Pending) -> bool:
         return head.ends is not None and all(self._is_past(head, partition) for partition in range(len(self._queues)))
@@ -457,13 +454,3 @@ class Assemble:
 
     def _reached(self, ends: Mapping[int, int] | None) -> bool:
         return ends is not None and all(self._queues[partition].position >= end for partition, end in ends.items())
-
-
-def incomplete(waiting: Waiting, markers: InputPartition) -> tuple[str, str]:
-    """Message and hint for a transaction whose rows do not come."""
-    tables = ", ".join(f"{name}: {have} of {count} rows" for name, (have, count) in sorted(waiting.missing.items()))
-    message = f"{markers}@{waiting.offset}: transaction {waiting.group} (commit position {waiting.position}) is short: {tables}"
-    return message, (
-        "rows that END counts are not in the topics: a transform or filter of the connector drops them, a topic is not "
-        "listed in `topics`, or retention deleted them; nothing was published beyond this transaction"
-    )

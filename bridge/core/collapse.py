@@ -12,7 +12,8 @@ from typing import Protocol
 
 import msgspec
 
-from bridge.core.decode import ChangeEvent, TableDecoder
+from bridge.core.columns import TableDecoder
+from bridge.core.decode import ChangeEvent
 from bridge.core.joins import Join, Move
 from bridge.model import UNKNOWN, Row
 
@@ -58,7 +59,6 @@ class Collapse:
 
     def __init__(self, stepped: frozenset[int] = frozenset()) -> None:
         self._stepped = stepped
-        self.superseded = 0  # changes that a seed of a later position already holds
         self.truncated: list[str] = []  # tables truncated, since last asked
 
     def transaction(self, changes: list[ChangeEvent], position: int, rows: Rows) -> list[NetChange]:
@@ -70,7 +70,6 @@ class Collapse:
                 self.truncated.append(change.table.name)
             else:
                 add(change, order)
-        self.superseded += fold.superseded
         return [net for net in fold.net if _happened(net)]
 
 
@@ -85,7 +84,6 @@ class _Fold:
 
     def __init__(self, changes: list[ChangeEvent], position: int, rows: Rows, stepped: frozenset[int]) -> None:
         self.net: list[NetChange] = []
-        self.superseded = 0
         self._position = position
         self._rows = rows
         self._stepped = stepped
@@ -110,11 +108,9 @@ class _Fold:
         net = self._current.get(place)
         if net is None:
             if place in self._current:
-                self.superseded += 1
                 return
             net = self._first(change.table, change.row_key, order)
             if net is None:
-                self.superseded += 1
                 return
         self._apply(net, change)
 
@@ -138,7 +134,6 @@ class _Fold:
         number = change.table.number
         net = self._current.pop((number, old_key), None) or self._first(change.table, old_key, order)
         if net is None:
-            self.superseded += 1
             return
         self._current.pop((number, old_key), None)
         self._vacated.add((number, old_key))

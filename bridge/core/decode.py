@@ -7,18 +7,14 @@ are told apart one by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 
-from bridge.core import wire
+from bridge.core.columns import RAW_NULL, TableDecoder, is_clean
 from bridge.core.connectors import Connector, Source
 from bridge.errors import Undecodable
-from bridge.model import UNKNOWN, InboundRecord, InputOffset, Layout, Row
-
-_NULL = b"null"
-_RAW_NULL = msgspec.Raw(_NULL)
+from bridge.model import InboundRecord, InputOffset, Layout, Row
 
 
 class TransactionBlock(msgspec.Struct, gc=False):
@@ -35,8 +31,8 @@ class CollectionCount(msgspec.Struct, gc=False):
 class Envelope(msgspec.Struct, gc=False):
     """Debezium's change event. A transaction marker has ``status`` and no ``source``, a heartbeat neither."""
 
-    before: msgspec.Raw = _RAW_NULL
-    after: msgspec.Raw = _RAW_NULL
+    before: msgspec.Raw = RAW_NULL
+    after: msgspec.Raw = RAW_NULL
     source: Source | None = None
     transaction: TransactionBlock | None = None
     op: str = ""
@@ -92,99 +88,6 @@ class TransactionMarker(msgspec.Struct, gc=False):
         return self.status == "BEGIN"
 
 
-class TableDecoder:
-    """Takes the used columns out of one table's row images; one per mapped table, shared by all its partitions."""
-
-    def __init__(self, layout: Layout, number: int, decimal_mode: str = "precise") -> None:
-        self.name = layout.table
-        self.layout = layout
-        self.number = number
-        self.schema = ""  # the database schema that it was last seen in
-        self.sparse = False  # whether a row ever came without one of the columns
-        self._decode = msgspec.json.Decoder(_row_struct(layout, {})).decode
-        self._decode_sparse = msgspec.json.Decoder(_row_struct(layout, {"default": UNKNOWN})).decode
-        self.unknown_row: Row = (UNKNOWN,) * len(layout.columns)
-        types = layout.types or ("",) * len(layout.columns)
-        self._converts = [
-            (slot, convert)
-            for slot, sql_type in enumerate(types)
-            if sql_type and (convert := wire.from_catalog(sql_type, decimal_mode)) is not None
-        ]
-        self._inline_schema: bytes | None = None
-
-    def learn(self, schema: bytes) -> None:
-        """Take the columns' types from an inline schema; the same text again costs one comparison."""
-        if schema == self._inline_schema:
-            return
-        self._converts = _converts(schema, self.layout)
-        self._inline_schema = schema
-
-    def row(self, image: msgspec.Raw) -> Row | None:
-        """The used columns of a row image; None for a JSON null. Raises msgspec.DecodeError."""
-        if image == _RAW_NULL:
-            return None
-        try:
-            row: Row = _astuple(self._decode(image))
-        except msgspec.ValidationError:
-            row = _astuple(self._decode_sparse(image))
-            self.sparse = True
-        if self._converts:
-            row = self._converted(row)
-        return row
-
-    def without_placeholders(self, row: Row) -> Row:
-        """TOAST placeholders mean "unchanged": not known from this record."""
-        return tuple(UNKNOWN if _is_placeholder(value) else value for value in row)
-
-    def from_key(self, row_key: bytes) -> Row:
-        """All that a record key says of its row: its key columns, the rest UNKNOWN."""
-        try:
-            row = self.row(msgspec.Raw(row_key))
-        except msgspec.DecodeError:
-            return self.unknown_row
-        return row or self.unknown_row
-
-    def _converted(self, row: Row) -> Row:
-        values = list(row)
-        for slot, convert in self._converts:
-            value = values[slot]
-            if value is not None and value is not UNKNOWN and value != wire.PLACEHOLDER:
-                values[slot] = convert(value)
-        return tuple(values)
-
-
-def _row_struct(layout: Layout, default: dict[str, Any]) -> type[msgspec.Struct]:
-    fields = [(f"f{slot}", Any, msgspec.field(name=name, **default)) for slot, name in enumerate(layout.columns)]
-    return msgspec.defstruct("Row", fields, gc=False)
-
-
-def _is_clean(row: Row) -> bool:
-    """Whether no value is a TOAST placeholder; an array, which cannot be hashed, is looked into later."""
-    try:
-        return _PLACEHOLDERS.isdisjoint(row)
-    except TypeError:
-        return False
-
-
-def _is_placeholder(value: Any) -> bool:
-    if isinstance(value, str):
-        return value in (wire.PLACEHOLDER, wire.PLACEHOLDER_BASE64)
-    return isinstance(value, list) and any(_is_placeholder(element) for element in value)
-
-
-def _converts(schema: bytes, layout: Layout) -> list[tuple[int, Callable[[Any], Any]]]:
-    document = msgspec.json.decode(schema)
-    images = [f for f in document.get("fields", ()) if f.get("field") in ("after", "before")]
-    columns = {f["field"]: f for f in (images[0]["fields"] if images else document.get("fields", ()))}
-    found = []
-    for slot, column in enumerate(layout.columns):
-        convert = wire.from_schema(columns[column]) if column in columns else None
-        if convert is not None:
-            found.append((slot, convert))
-    return found
-
-
-_astuple = msgspec.structs.astuple
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_marker = msgspec.json.Decoder(TransactionMarker).decode
 _decode_with_schema = msgspec.json.Decoder(WithSchema).decode
@@ -192,7 +95,6 @@ _INLINE = b'{"schema":{'
 _PLAIN_KEY = b"{"
 _OPERATIONS = frozenset("cudrt")
 _MARKER = b'{"status":"'
-_PLACEHOLDERS = frozenset((wire.PLACEHOLDER, wire.PLACEHOLDER_BASE64))
 
 
 class Decode:
@@ -218,46 +120,43 @@ class Decode:
         decoded: list[ChangeEvent | TransactionMarker] = []
         run = run_of(records[0])
         one_run = run == run_of(records[-1])  # a connector's runs follow each other in a partition
-        by_table, decode, change_of = self._by_table, _decode_envelope, self._change
-        append = decoded.append
+        decode, read = _decode_envelope, self._envelope
         for record in records:
             value = record.value()
             if value is None:
                 continue  # a tombstone: the delete before it said all
+            item: ChangeEvent | TransactionMarker | None
             try:
                 if value.startswith(_MARKER):
-                    append(self._marker(value, record))
-                    continue
-                if value.startswith(_INLINE):
-                    value = self._without_schema(value)
-                envelope = decode(value)
-                source = envelope.source
-                if source is None:
-                    other = self._without_source(envelope, value, record, partition)
+                    item = self._marker(value, record)
+                elif value.startswith(_INLINE):
+                    outer = _decode_with_schema(value)
+                    item = read(decode(outer.payload), bytes(outer.payload), record, partition, bytes(outer.schema))
                 else:
-                    table = by_table.get(source.table)
-                    if table is None or table.schema != source.schema:
-                        table = self._table_of(source)
-                        if table is None:
-                            continue
-                    other = change_of(table, envelope, source, record, partition)
-                    if other is not None:
-                        other.run = run if one_run else run_of(record)
+                    item = read(decode(value), value, record, partition, None)
             except (msgspec.DecodeError, ValueError, KeyError, TypeError, ArithmeticError):
-                other = self._garbage(record, partition)
-            if other is not None:
-                append(other)
+                item = self._garbage(record, partition)
+            if item is None:
+                continue
+            if isinstance(item, ChangeEvent):
+                item.run = run if one_run else run_of(record)
+            decoded.append(item)
         return decoded
 
-    def _without_schema(self, value: bytes) -> bytes:
-        """The payload of a record with an inline schema; the table it is of learns its columns' types."""
-        outer = _decode_with_schema(value)
-        payload = bytes(outer.payload)
-        source = _decode_envelope(payload).source
-        table = None if source is None else self._table_of(source)
-        if table is not None:
-            table.learn(bytes(outer.schema))
-        return payload
+    def _envelope(
+        self, envelope: Envelope, value: bytes, record: InboundRecord, partition: int, schema: bytes | None
+    ) -> ChangeEvent | TransactionMarker | None:
+        source = envelope.source
+        if source is None:
+            return self._without_source(envelope, value, record, partition)
+        table = self._by_table.get(source.table)
+        if table is None or table.schema != source.schema:
+            table = self._table_of(source)
+            if table is None:
+                return None
+        if schema is not None:
+            table.learn(schema)
+        return self._change(table, envelope, source, record, partition)
 
     def _table_of(self, source: Source) -> TableDecoder | None:
         """By the collection's whole name; remembered by the table's name alone where that is enough."""
@@ -288,15 +187,17 @@ class Decode:
         if op not in _OPERATIONS:
             return None
         image = envelope.after
-        after = None if image == _RAW_NULL else table.row(image)
+        after = None if image == RAW_NULL else table.row(image)
         partial = table.sparse
-        if after is not None and not _is_clean(after):
+        if after is not None and not is_clean(after):
             after = table.without_placeholders(after)
             partial = True
         row_key = record.key() or b""
-        if not row_key.startswith(_PLAIN_KEY) or row_key.startswith(_INLINE) or op == "t":
-            row_key = b"" if op == "t" else key_payload(record.key(), record)
-            if not row_key and op != "t":
+        if op == "t":
+            row_key = b""
+        elif not row_key.startswith(_PLAIN_KEY) or row_key.startswith(_INLINE):
+            row_key = key_payload(record.key(), record)
+            if not row_key:
                 raise _no_key(table, record)
         block = envelope.transaction
         if block is None:

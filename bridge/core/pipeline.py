@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from bridge.core.aggregate import Aggregate, Touched
-from bridge.core.assemble import Assemble, incomplete
+from bridge.core.assemble import Assemble
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.collapse import Collapse, Rows, StoredRow
 from bridge.core.connectors import CONNECTORS
@@ -48,13 +48,11 @@ class State(Rows, Protocol):
 class Counts(msgspec.Struct):
     """What one batch did, for logs and metrics."""
 
-    records: int = 0
     row_changes: int = 0
     transactions: int = 0
     seeds: int = 0
     seed_differences: int = 0
     duplicates: int = 0
-    superseded: int = 0
     incomplete: int = 0
     events: dict[str, int] = msgspec.field(default_factory=dict)
     dead_letters: dict[str, int] = msgspec.field(default_factory=dict)
@@ -69,7 +67,6 @@ class Output(msgspec.Struct):
     offsets: dict[InputPartition, int]
     counts: Counts
     commit_position: int
-    event_time_ms: int
 
 
 _CHECKPOINT = b"checkpoint"
@@ -119,7 +116,9 @@ class Pipeline:
             released=self._released,
             snapshot_position=self.checkpoint.snapshot_position,
         )
-        stepped = {tables[m.tables[0].table] for m in mappings.mappings if m.uses_steps}
+        stepped = {
+            tables[m.tables[0].table] for m in mappings.mappings if any(rule.looks_at_steps for rule in m.events)
+        }
         self._collapse = Collapse(frozenset(stepped))
         self._seeded = _load_seeded(state, tables)
         self._aggregate = Aggregate(mappings, tables, state, self._seeded)
@@ -150,7 +149,6 @@ class Pipeline:
         Untranslatable (policy ``stop``, or too many failures). After an error the pipeline is of no more use: what it
         had not given to ``take`` is dropped with it.
         """
-        self._counts.records += len(records)
         runs = [(number, self._decode.records(run, number)) for number, run in self._by_partition(records)]
         self._lap("decode")
         for number, decoded in runs:
@@ -211,10 +209,9 @@ class Pipeline:
         self.checkpoint = checkpoint
         counts, self._counts = self._counts, Counts()
         counts.duplicates, self._assemble.duplicates = self._assemble.duplicates, 0
-        counts.superseded, self._collapse.superseded = self._collapse.superseded, 0
         counts.truncated, self._collapse.truncated = self._collapse.truncated, []
         records, self._records = self._records, []
-        return Output(records, state.take_changes(), offsets, counts, self._commit_position, self._event_time_ms)
+        return Output(records, state.take_changes(), offsets, counts, self._commit_position)
 
     def _resume(self) -> dict[InputPartition, int]:
         resume = self._assemble.resume_offsets()
@@ -235,7 +232,7 @@ class Pipeline:
 
     def incomplete(self, waiting: Waiting) -> TransactionIncomplete:
         """The error for a transaction whose rows do not come."""
-        return TransactionIncomplete(*incomplete(waiting, self.markers))
+        return waiting.error(self.markers)
 
     def oldest_open_ms(self) -> int | None:
         return self._assemble.oldest_open_ms()

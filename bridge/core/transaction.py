@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from heapq import heappop, heappush
 from operator import attrgetter
 
 import msgspec
 
 from bridge.core.decode import ChangeEvent
+from bridge.errors import TransactionIncomplete
+from bridge.model import InputPartition
 
-Identity = tuple[
-    int, int, bytes, str
-]  # row position, table, row key, operation: what makes two rows of a transaction one
+# What makes two rows of a transaction one: row position, table, row key, operation.
+Identity = tuple[int, int, bytes, str]
 
 
 class Seeds(msgspec.Struct, gc=False):
@@ -42,6 +44,36 @@ class Waiting(msgspec.Struct):
     position: int
     offset: int
     missing: dict[str, tuple[int, int]]
+
+    def error(self, markers: InputPartition) -> TransactionIncomplete:
+        """For rows that do not come."""
+        tables = ", ".join(f"{name}: {have} of {count} rows" for name, (have, count) in sorted(self.missing.items()))
+        return TransactionIncomplete(
+            f"{markers}@{self.offset}: transaction {self.group} (commit position {self.position}) is short: {tables}",
+            "rows that END counts are not in the topics: a transform or filter of the connector drops them, a topic is "
+            "not listed in `topics`, or retention deleted them; nothing was published beyond this transaction",
+        )
+
+
+class WaitingSeeds:
+    """Seeds whose place is not reached yet, by the commit position that they are as of."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, int, ChangeEvent]] = []
+
+    def __iter__(self) -> Iterator[ChangeEvent]:
+        return (entry[3] for entry in self._heap)
+
+    def __bool__(self) -> bool:
+        return bool(self._heap)
+
+    def push(self, seed: ChangeEvent) -> None:
+        heappush(self._heap, (seed.position, seed.partition, seed.offset, seed))
+
+    def before(self, position: int) -> Iterator[ChangeEvent]:
+        """Take out those that are as of an earlier position, in order."""
+        while self._heap and self._heap[0][0] < position:
+            yield heappop(self._heap)[3]
 
 
 class Pending(msgspec.Struct):

@@ -56,7 +56,10 @@ def translate(touched: Touched) -> list[CanonicalEvent]:
         return []
     before: Model | None = None if touched.before is None else mapping.model(touched.before)
     after: Model | None = None if touched.after is None else mapping.model(touched.after)
-    if before == after and not (mapping.uses_steps and touched.steps):
+    rules = mapping.events
+    if before == after:
+        rules = tuple([rule for rule in rules if rule.looks_at_steps]) if touched.steps else ()
+    if not rules:
         return []
     root = touched.root_after if touched.after is not None else touched.root_before
     if root is None:
@@ -64,7 +67,7 @@ def translate(touched: Touched) -> list[CanonicalEvent]:
     identity = aggregate_id(mapping, root)
     events: list[CanonicalEvent] = []
     steps = touched.steps
-    for rule in mapping.events:
+    for rule in rules:
         if rule.each is None:
             if rule.when(before, after, None, None, steps):
                 data = rule.data(before, after, None, None, steps)

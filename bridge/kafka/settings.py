@@ -82,9 +82,6 @@ class ClientSettings:
         return tuple(dict.fromkeys((self.owner_topic, *self.data_topics)))
 
 
-SourceSettings = ClientSettings
-
-
 def denied(properties: Mapping[str, str], *, insecure: bool = False) -> dict[str, str]:
     """The properties that a user may not set, and why."""
     found = {name: DENIED[name] for name in properties if name in DENIED}

@@ -52,7 +52,7 @@ def _alias(name: str, section: Section, types: Catalog | None) -> Alias:
     key = "lookup" if lookup else "table"
     table = section.text(key, required=True) or ""
     if types is not None and table and table not in types:
-        hint = did_you_mean(table, types) or "run introspect to refresh the catalog"
+        hint = did_you_mean(table, types) or "add it to the catalog, if the source has it by now"
         section.bad("M022", key, f"the source has no table '{table}'", hint)
     many = section.flag("many")
     if many and lookup:

@@ -10,7 +10,7 @@ from bridge.mapping import support
 from bridge.mapping.draft import Alias, Draft
 from bridge.mapping.emit import Emitter, Names
 from bridge.mapping.model_code import ModelWriter
-from bridge.mapping.nodes import Column, Expr, Field, Pivot, Predicate, walk
+from bridge.mapping.nodes import Column, Expr, Field, Pivot, walk
 from bridge.mapping.rule_code import RuleWriter
 from bridge.mapping.scope import Catalog
 from bridge.mapping.table_code import table_use
@@ -100,12 +100,6 @@ def _mapping(draft: Draft, layouts: dict[str, Layout]) -> Mapping:
         model=model,
         events=tuple(rules.rule(event, i) for i, event in enumerate(draft.events)),
         on_error=draft.on_error,
-        uses_steps=any(
-            isinstance(node, Predicate) and node.name == "passed"
-            for e in draft.events
-            if e.when is not None
-            for node in walk(e.when)
-        ),
         file=draft.file,
     )
 

@@ -34,9 +34,6 @@ class RuleWriter:
         self.writer = ModelWriter(emitter)
 
     def rule(self, event: Event, number: int) -> EventRule:
-        deleted = event.when is not None and any(
-            isinstance(n, Predicate) and n.name == "deleted" for n in walk(event.when)
-        )
         each = None
         if event.each is not None:
             rule = event.each
@@ -47,10 +44,11 @@ class RuleWriter:
             type=event.type,
             version=event.version,
             topic=event.topic,
-            when=self.when(event, f"when{number}", deleted=deleted),
+            when=self.when(event, f"when{number}", deleted=_says(event, "deleted")),
             data=self.data(event, f"data{number}"),
             each=each,
             place=event.place,
+            looks_at_steps=_says(event, "passed"),
         )
 
     def prologue(self, event: Event, expressions: list[Expr]) -> list[str]:
@@ -124,3 +122,7 @@ class RuleWriter:
         else:
             return value
         return f"(None if {value} is None else {found})" if kind.optional else found
+
+
+def _says(event: Event, predicate: str) -> bool:
+    return event.when is not None and any(isinstance(n, Predicate) and n.name == predicate for n in walk(event.when))

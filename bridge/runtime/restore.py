@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.errors import Fatal
 from bridge.model import Changelog, Clock
 from bridge.runtime.report import Report
-from bridge.state.rows import RowState
+from bridge.state.rows import RowState, other_columns
 
-STALE_SECONDS = 12 * 3600  # half of the changelog's delete.retention.ms, which `bridge topics` sets to a day
+STALE_SECONDS = (
+    12 * 3600
+)  # well below the changelog's delete.retention.ms (Kafka's default: a day; `bridge topics`: a week)
 _LAYOUT = b"layout"
 
 
@@ -84,12 +85,7 @@ class Restore:
         problems = [text for text in changed if text]
         if problems:
             self._state.wipe()
-            raise Fatal(
-                "the mappings use other tables or columns than the state holds: " + "; ".join(problems),
-                "the state was built from the columns that were used then; give the source a new `application` in the config "
-                "and start it from the beginning of its topics, or take the change back",
-                code="B503",
-            )
+            raise other_columns("; ".join(problems))
 
 
 def _difference(table: str, known: list[str] | None, columns: list[str]) -> str:

@@ -14,8 +14,6 @@ from typing import IO, Any, cast
 
 import msgspec
 
-from bridge.core.collapse import StoredRow
-from bridge.core.joins import Indexes
 from bridge.core.pipeline import Output, Pipeline
 from bridge.errors import Fatal
 from bridge.model import InboundRecord, InputPartition, MappingSet, PlainRecord, SourceSettings
@@ -120,9 +118,7 @@ def transform(records: Sequence[PlainRecord], settings: SourceSettings, mappings
     """What ``bridge run`` would publish for these records. Raises TransactionIncomplete when the last ones lack rows."""
     if settings.log:
         records = [record for record in records if record.topic_name == settings.log]
-    state = RowState(MemoryStore(), {n: layout.columns for n, layout in mappings.layouts.items()}, StoredRow)
-    numbers = {name: number for number, name in enumerate(sorted(mappings.layouts))}
-    state.use_indexes(Indexes(mappings, numbers).of_table)
+    state = RowState(MemoryStore(), mappings)
     ends = {InputPartition(r.topic_name, r.partition_number): r.offset_number + 1 for r in records}
     pipeline = Pipeline(settings, mappings, state, list(ends))
     positions = dict.fromkeys(ends, 0)

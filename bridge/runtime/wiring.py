@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge.kafka.client import ConfluentKafka
-from bridge.kafka.settings import SourceSettings as KafkaSettings
+from bridge.kafka.settings import ClientSettings
 from bridge.kafka.topics import Topic, check, create, plan, require
 from bridge.model import MappingSet
 from bridge.runtime.crash import crash_point
@@ -24,7 +24,7 @@ def kafka_for(config: Config, source: Source, mappings: MappingSet) -> Confluent
     name = source.settings.name
     identity = f"{config.application}.{name}"
     return ConfluentKafka(
-        KafkaSettings(
+        ClientSettings(
             properties=config.kafka,
             group=identity,
             transactional_id=identity,

@@ -19,8 +19,6 @@ from collections.abc import Callable
 
 import msgspec
 
-from bridge.core.collapse import StoredRow
-from bridge.core.joins import Indexes
 from bridge.core.pipeline import Pipeline
 from bridge.errors import Fenced, Retriable, StateLost
 from bridge.model import Clock, InputPartition, Kafka, MappingSet, Membership, Publisher, Reader, SourceSettings
@@ -45,11 +43,25 @@ class Limits(msgspec.Struct, frozen=True):
     back_off_seconds_max: float = 5.0
 
 
+class _Short(msgspec.Struct):
+    """The transaction that waits for rows: ``since`` when nothing more was to be read before ``ends``."""
+
+    position: int
+    since: float
+    ends: dict[InputPartition, int] | None = None
+
+    def is_read(self, positions: dict[InputPartition, int]) -> bool:
+        """Whether everything was read that was there when the ends were asked for."""
+        return all(positions.get(partition, 0) >= end for partition, end in (self.ends or {}).items())
+
+
+_BEFORE_ENDS_ARE_ASKED = 1.0  # seconds; most rows come a moment after their END
+
+
 class Session:
     """One spell of owning a source. Everything in it is dropped as soon as anything goes wrong."""
 
     def __init__(self, worker: Worker, membership: Membership) -> None:
-        self._source = worker.source
         self._limits = worker.limits
         self._clock = worker.clock
         self._report = worker.report
@@ -59,15 +71,14 @@ class Session:
         self._spent: dict[str, float] = {}
         kafka = worker.kafka
         self._publisher: Publisher = kafka.publisher(membership)
-        self._reader: Reader | None = None
-        self._state = self._new_state(worker)
+        self._reader: Reader = kafka.reader()
+        self._state = RowState(worker.open_store(worker.discard), worker.mappings, self._limits.state_cache_rows)
         try:
             self._publisher.open()
             self._restore = Restore(kafka.changelog(), self._state, self._clock, worker.boot, self._report)
             self._restore.run()
             crash_point("after_restore")
-            self._reader = kafka.reader()
-            self._pipeline = self._new_pipeline(worker, self._reader)
+            self._pipeline = self._new_pipeline(worker)
         except BaseException:
             self.close()
             raise
@@ -75,17 +86,10 @@ class Session:
         self._first_read: float | None = None
         self._last_commit = self._clock.now()
         self._last_refresh = self._clock.now()
-        self._short_since: tuple[int, float] | None = None
-        self._short_ends: dict[InputPartition, int] | None = None
+        self._short: _Short | None = None
 
-    def _new_state(self, worker: Worker) -> RowState:
-        layouts = {name: layout.columns for name, layout in worker.mappings.layouts.items()}
-        state = RowState(worker.open_store(worker.discard), layouts, StoredRow, self._limits.state_cache_rows)
-        numbers = {name: number for number, name in enumerate(sorted(layouts))}
-        state.use_indexes(Indexes(worker.mappings, numbers).of_table)
-        return state
-
-    def _new_pipeline(self, worker: Worker, reader: Reader) -> Pipeline:
+    def _new_pipeline(self, worker: Worker) -> Pipeline:
+        reader = self._reader
         partitions = reader.partitions()
         pipeline = Pipeline(worker.source, worker.mappings, self._state, partitions, self._lap)
         known = pipeline.checkpoint.inputs()
@@ -94,8 +98,7 @@ class Session:
 
     def close(self) -> None:
         """Let go of everything; what was not committed is gone."""
-        if self._reader is not None:
-            self._reader.close()
+        self._reader.close()
         self._publisher.close()
         self._state.close()
 
@@ -105,10 +108,7 @@ class Session:
         """One round: read, receive, and commit when it is due. Raises Fenced, Retriable, StateLost and what stops."""
         if not self._membership.poll():
             raise Fenced("the consumer group gave the source to another process")
-        reader, pipeline = self._reader, self._pipeline
-        if reader is None:
-            return
-        limits = self._limits
+        reader, pipeline, limits = self._reader, self._pipeline, self._limits
         self._lapped = self._clock.now()
         records = reader.read(limits.read_records_max, 0.02 if pipeline.pending else 0.1)
         if records:
@@ -120,10 +120,10 @@ class Session:
         while pipeline.wants_ends:
             pipeline.ends_are(reader.ends())
         crash_point("after_receive")
-        self._pace(reader)
+        self._pace()
         if self._is_due(len(records)):
             self.commit()
-        self._check_short(reader)
+        self._check_short()
 
     def _is_due(self, read: int) -> bool:
         pending = self._pipeline.pending
@@ -157,39 +157,38 @@ class Session:
             return True
         return self._clock.now() - self._last_refresh >= self._limits.refresh_offsets_seconds
 
-    def _pace(self, reader: Reader) -> None:
+    def _pace(self) -> None:
         """Pause partitions that are read too far ahead of the others; hysteresis keeps fetched data from being thrown away."""
         pause, resume = self._pipeline.crowded(self._limits.read_ahead_rows_max)
         pause -= self._paused
         resume &= self._paused
         if pause:
-            reader.pause(pause)
+            self._reader.pause(pause)
             self._paused |= pause
         if resume:
-            reader.resume(resume)
+            self._reader.resume(resume)
             self._paused -= resume
 
-    def _check_short(self, reader: Reader) -> None:
+    def _check_short(self) -> None:
         """A transaction that misses rows although everything was read for ``incomplete_after`` stops the bridge."""
         waiting = self._pipeline.waiting()
-        if waiting is None or (self._short_since is not None and self._short_since[0] != waiting.position):
-            self._short_since = self._short_ends = None
         if waiting is None:
+            self._short = None
             return
-        if self._short_ends is None:
-            self._short_ends = reader.ends()
-        positions = reader.positions()
-        if any(positions.get(partition, 0) < end for partition, end in self._short_ends.items()):
-            return
-        if self._short_since is None:
-            self._short_since = (waiting.position, self._clock.now())
-        elif self._clock.now() - self._short_since[1] >= self._limits.incomplete_after_seconds:
+        now = self._clock.now()
+        short = self._short
+        if short is None or short.position != waiting.position:
+            self._short = _Short(waiting.position, now)
+        elif short.ends is None:
+            if now - short.since >= _BEFORE_ENDS_ARE_ASKED:
+                short.ends = self._reader.ends()
+        elif not short.is_read(self._reader.positions()):
+            short.since = now
+        elif now - short.since >= self._limits.incomplete_after_seconds:
             raise self._pipeline.incomplete(waiting)
 
     def report_lag(self) -> None:
         """Tell how far behind the source's end this process is."""
-        if self._reader is None:
-            return
         ends = self._reader.ends()
         offsets = self._pipeline.checkpoint.inputs()
         behind = sum(max(0, end - offsets.get(partition, 0)) for partition, end in ends.items())

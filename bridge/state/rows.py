@@ -9,17 +9,17 @@ Keys in the changelog and in the store: ``r`` table NUL row key · ``m`` name. I
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
+from bridge.core.collapse import StoredRow
+from bridge.core.joins import Indexes, Join, Move
 from bridge.errors import Fatal
-from bridge.model import UNKNOWN, ChangelogRecord, Row
+from bridge.model import UNKNOWN, ChangelogRecord, MappingSet
 from bridge.state.store import Store
-
-Move = tuple[int, tuple[object, ...] | None, tuple[object, ...] | None]  # index, joined on before, joins on now
 
 _UNKNOWN_CODE = 1
 _LONGEST_JOIN = 200  # longer join values end in a hash, so that an index entry's prefix stays whole in the store's keys
@@ -41,72 +41,38 @@ _encode = msgspec.msgpack.Encoder(enc_hook=_encode_unknown).encode
 _decode = msgspec.msgpack.Decoder(tuple, ext_hook=_decode_unknown).decode
 
 
-class StoredRow(Protocol):
-    """A row with its commit position and flags (core.collapse)."""
-
-    position: int
-    flags: int
-    row: Row
-
-
-class IndexOf(Protocol):
-    """An index of a table (core.aggregate.Index)."""
-
-    @property
-    def number(self) -> int: ...
-    @property
-    def name(self) -> str: ...
-    def join(self, row: Row | None) -> tuple[object, ...] | None: ...
-
-
-class Changes(msgspec.Struct):
-    """What one Kafka transaction changes: the changelog's records, and the store's."""
-
-    changelog: list[ChangelogRecord]
-    store: list[tuple[bytes, bytes | None]]
-
-
 class RowState:
-    """The state of one source over a local store. ``make_row(position, flags, row)`` builds what the core keeps.
+    """The state of one source over a local store, with the columns and indexes that its mappings use.
 
     ``cache_rows``: how many rows and index entries are held in memory (two generations of half as many each).
     """
 
-    def __init__(
-        self,
-        store: Store,
-        layouts: Mapping[str, Sequence[str]],
-        make_row: Any,
-        cache_rows: int = 200_000,
-    ) -> None:
+    def __init__(self, store: Store, mappings: MappingSet, cache_rows: int = 200_000) -> None:
         self._store = store
-        self._make_row = make_row
-        self._tables = sorted(layouts)
-        self._prefixes = [b"r" + table.encode() + b"\x00" for table in self._tables]
+        self._layouts = {table: layout.columns for table, layout in sorted(mappings.layouts.items())}
+        self._widths = [len(columns) for columns in self._layouts.values()]
+        self._prefixes = [b"r" + table.encode() + b"\x00" for table in self._layouts]
         self._numbers = {prefix: number for number, prefix in enumerate(self._prefixes)}
-        self._layouts = {table: tuple(columns) for table, columns in layouts.items()}
-        self._indexes: list[list[IndexOf]] = [[] for _ in self._tables]
+        self._indexes = Indexes(mappings, {table: number for number, table in enumerate(self._layouts)})
         self._half = max(cache_rows // 2, 1)
         self._young: dict[Any, Any] = {}
         self._old: dict[Any, Any] = {}
         self._dirty: dict[bytes, Any] = {}
         self._dirty_meta: dict[bytes, bytes | None] = {}
-        self._dirty_index: dict[tuple[int, tuple[object, ...]], dict[bytes, bool]] = {}
+        self._dirty_index: dict[tuple[int, Join], dict[bytes, bool]] = {}
         self._taken: list[tuple[bytes, bytes | None]] = []
-
-    def use_indexes(self, indexes: Mapping[int, Sequence[IndexOf]]) -> None:
-        """Which indexes to keep, by table number. Before the first row is read or restored."""
-        for table, of_table in indexes.items():
-            self._indexes[table] = list(of_table)
 
     # -- rows ----------------------------------------------------------------------------------------------------------
 
-    def get(self, table: int, row_key: bytes) -> Any:
+    def get(self, table: int, row_key: bytes) -> StoredRow | None:
         key = self._prefixes[table] + row_key
+        stored: StoredRow | None
         try:
-            return self._young[key]
+            stored = self._young[key]
         except KeyError:
             pass
+        else:
+            return stored
         if key in self._old:
             stored = self._old[key]
         else:
@@ -115,7 +81,7 @@ class RowState:
         self._remember(key, stored)
         return stored
 
-    def put(self, table: int, row_key: bytes, stored: Any, moves: Sequence[Move]) -> None:
+    def put(self, table: int, row_key: bytes, stored: StoredRow | None, moves: Sequence[Move]) -> None:
         """Write a row (None: delete it); ``moves``: how it moves in the indexes."""
         key = self._prefixes[table] + row_key
         self._dirty[key] = stored
@@ -128,11 +94,11 @@ class RowState:
                 self._keys((index, new)).add(row_key)
                 self._dirty_index.setdefault((index, new), {})[row_key] = True
 
-    def children(self, index: int, join: tuple[object, ...]) -> Collection[bytes]:
+    def children(self, index: int, join: Join) -> Collection[bytes]:
         """Keys of the rows that join on these values, in no particular order; not to be changed."""
         return self._keys((index, join))
 
-    def _keys(self, place: tuple[int, tuple[object, ...]]) -> set[bytes]:
+    def _keys(self, place: tuple[int, Join]) -> set[bytes]:
         """The same, in place: a root's many children are not copied for one more."""
         keys: set[bytes] | None = self._young.get(place)
         if keys is not None:
@@ -155,9 +121,9 @@ class RowState:
                 key: young[key] if key in young else older[key] for key in dirty if key in young or key in older
             }
 
-    def _row(self, data: bytes) -> Any:
+    def _row(self, data: bytes) -> StoredRow:
         values = _decode(data)
-        return self._make_row(values[0], values[1], values[2:])
+        return StoredRow(values[0], values[1], values[2:])
 
     # -- named values --------------------------------------------------------------------------------------------------
 
@@ -217,8 +183,8 @@ class RowState:
 
     def shape(self) -> str:
         """What the store's content depends on beside the changelog: columns, table numbers, indexes."""
-        indexes = [f"{index.number}={index.name}" for of_table in self._indexes for index in of_table]
-        return blake2b(repr((sorted(self._layouts.items()), sorted(indexes))).encode(), digest_size=16).hexdigest()
+        indexes = [index.name for index in self._indexes.all]
+        return blake2b(repr((self._layouts, indexes)).encode(), digest_size=16).hexdigest()
 
     # -- restore -------------------------------------------------------------------------------------------------------
 
@@ -226,7 +192,7 @@ class RowState:
         return self._store.get(b"s")
 
     def restore(self, records: Iterable[ChangelogRecord], stamp: bytes) -> None:
-        """Apply a batch of committed changelog records to the store. Raises Fatal for rows without a needed column."""
+        """Apply a batch of committed changelog records to the store. Raises Fatal for rows of other columns."""
         items: list[tuple[bytes, bytes | None]] = []
         latest = {record.key: record.value for record in records}
         for key, value in latest.items():
@@ -246,12 +212,11 @@ class RowState:
         before = self._store.get(key)
         old_row = None if before is None else self._row(before).row
         new_row = None if value is None else self._row(value).row
-        if new_row is not None and len(new_row) != len(self._layouts[self._tables[number]]):
-            raise Fatal(
-                f"the changelog holds rows of {self._tables[number]} with other columns than the mappings use now"
-            )
+        if new_row is not None and len(new_row) != self._widths[number]:
+            table = prefix[1:-1].decode()
+            raise other_columns(f"{table} has {len(new_row)} columns there, the mappings use {self._widths[number]}")
         items: list[tuple[bytes, bytes | None]] = [(key, value)]
-        for index in self._indexes[number]:
+        for index in self._indexes.of_table.get(number, ()):
             old, new = index.join(old_row), index.join(new_row)
             if old is not None and old != new:
                 items.append((index_prefix(index.number, old) + row_key, None))
@@ -267,12 +232,22 @@ class RowState:
         self._store.close()
 
 
-def index_prefix(index: int, join: tuple[object, ...]) -> bytes:
-    """``i``, index number (1 byte), length (2 bytes), join value."""
+def other_columns(difference: str) -> Fatal:
+    """The state cannot serve these mappings."""
+    return Fatal(
+        f"the mappings use other tables or columns than the state holds: {difference}",
+        "the state was built from the columns that were used then; give the source a new `application` in the config "
+        "and start it from the beginning of its topics, or take the change back",
+        code="B503",
+    )
+
+
+def index_prefix(index: int, join: Join) -> bytes:
+    """``i``, index number (2 bytes), length (2 bytes), join value."""
     value = _encode(join)
     if len(value) > _LONGEST_JOIN:
         value = value[:_LONGEST_JOIN] + blake2b(value, digest_size=32).digest()
-    return b"i" + index.to_bytes(1, "big") + (len(value)).to_bytes(2, "big") + value
+    return b"i" + index.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value
 
 
 def _split(key: bytes) -> tuple[bytes, bytes]:

@@ -135,7 +135,7 @@ def family_of(key: bytes) -> bytes:
     """The prefix that a key is scanned by: index entries by index and join value, named values up to their NUL."""
     kind = key[:1]
     if kind == b"i":
-        end = 4 + int.from_bytes(key[2:4], "big")
+        end = 5 + int.from_bytes(key[3:5], "big")
         return key[:end]
     if kind == b"m":
         head, separator, _ = key.partition(b"\x00")

@@ -17,7 +17,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from bridge.kafka.errors import Notes
-from bridge.kafka.settings import SourceSettings, member_properties, producer_properties, reader_properties
+from bridge.kafka.settings import ClientSettings, member_properties, producer_properties, reader_properties
 from bridge.runtime.worker import Limits
 
 READ_SECONDS = 0.02
@@ -31,7 +31,7 @@ READING = "reading"  # the line that starts the bench's clock
 class PassThrough:
     """A reader by assignment, a member of the group, and a producer with a transactional.id, as the bridge has them."""
 
-    def __init__(self, settings: SourceSettings) -> None:
+    def __init__(self, settings: ClientSettings) -> None:
         notes = Notes()
         limits = dict.fromkeys(settings.output_topics, MESSAGE_BYTES_MAX)
         self._settings = settings
@@ -117,7 +117,7 @@ def main() -> int:
     parser.add_argument("--topics", required=True, nargs="+")
     parser.add_argument("--output", required=True)
     options = parser.parse_args()
-    settings = SourceSettings(
+    settings = ClientSettings(
         properties={"bootstrap.servers": options.bootstrap},
         group=options.name,
         transactional_id=options.name,

@@ -1,0 +1,107 @@
+"""The used columns of one table, taken out of a row image: with their types, and without TOAST placeholders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from bridge.core import wire
+from bridge.model import UNKNOWN, Layout, Row
+
+RAW_NULL = msgspec.Raw(b"null")
+_PLACEHOLDERS = frozenset((wire.PLACEHOLDER, wire.PLACEHOLDER_BASE64))
+_astuple = msgspec.structs.astuple
+
+
+class TableDecoder:
+    """Takes the used columns out of one table's row images; one per mapped table, shared by all its partitions."""
+
+    def __init__(self, layout: Layout, number: int, decimal_mode: str = "precise") -> None:
+        self.name = layout.table
+        self.layout = layout
+        self.number = number
+        self.schema = ""  # the database schema that it was last seen in
+        self.sparse = False  # whether a row ever came without one of the columns
+        self._decode = msgspec.json.Decoder(_row_struct(layout, {})).decode
+        self._decode_sparse = msgspec.json.Decoder(_row_struct(layout, {"default": UNKNOWN})).decode
+        self.unknown_row: Row = (UNKNOWN,) * len(layout.columns)
+        types = layout.types or ("",) * len(layout.columns)
+        self._converts = [
+            (slot, convert)
+            for slot, sql_type in enumerate(types)
+            if sql_type and (convert := wire.from_catalog(sql_type, decimal_mode)) is not None
+        ]
+        self._inline_schema: bytes | None = None
+
+    def learn(self, schema: bytes) -> None:
+        """Take the columns' types from an inline schema; the same text again costs one comparison."""
+        if schema == self._inline_schema:
+            return
+        self._converts = _converts(schema, self.layout)
+        self._inline_schema = schema
+
+    def row(self, image: msgspec.Raw) -> Row | None:
+        """The used columns of a row image; None for a JSON null. Raises msgspec.DecodeError."""
+        if image == RAW_NULL:
+            return None
+        try:
+            row: Row = _astuple(self._decode(image))
+        except msgspec.ValidationError:
+            row = _astuple(self._decode_sparse(image))
+            self.sparse = True
+        if self._converts:
+            row = self._converted(row)
+        return row
+
+    def without_placeholders(self, row: Row) -> Row:
+        """TOAST placeholders mean "unchanged": not known from this record."""
+        return tuple(UNKNOWN if _is_placeholder(value) else value for value in row)
+
+    def from_key(self, row_key: bytes) -> Row:
+        """All that a record key says of its row: its key columns, the rest UNKNOWN."""
+        try:
+            row = self.row(msgspec.Raw(row_key))
+        except msgspec.DecodeError:
+            return self.unknown_row
+        return row or self.unknown_row
+
+    def _converted(self, row: Row) -> Row:
+        values = list(row)
+        for slot, convert in self._converts:
+            value = values[slot]
+            if value is not None and value is not UNKNOWN and value != wire.PLACEHOLDER:
+                values[slot] = convert(value)
+        return tuple(values)
+
+
+def _row_struct(layout: Layout, default: dict[str, Any]) -> type[msgspec.Struct]:
+    fields = [(f"f{slot}", Any, msgspec.field(name=name, **default)) for slot, name in enumerate(layout.columns)]
+    return msgspec.defstruct("Row", fields, gc=False)
+
+
+def is_clean(row: Row) -> bool:
+    """Whether no value is a TOAST placeholder; an array, which cannot be hashed, is looked into later."""
+    try:
+        return _PLACEHOLDERS.isdisjoint(row)
+    except TypeError:
+        return False
+
+
+def _is_placeholder(value: Any) -> bool:
+    if isinstance(value, str):
+        return value in _PLACEHOLDERS
+    return isinstance(value, list) and any(_is_placeholder(element) for element in value)
+
+
+def _converts(schema: bytes, layout: Layout) -> list[tuple[int, Callable[[Any], Any]]]:
+    document = msgspec.json.decode(schema)
+    images = [f for f in document.get("fields", ()) if f.get("field") in ("after", "before")]
+    columns = {f["field"]: f for f in (images[0]["fields"] if images else document.get("fields", ()))}
+    found = []
+    for slot, column in enumerate(layout.columns):
+        convert = wire.from_schema(columns[column]) if column in columns else None
+        if convert is not None:
+            found.append((slot, convert))
+    return found
