@@ -19,6 +19,8 @@ from bridge.core.connectors import CONNECTORS, refusal
 from bridge.errors import ConfigInvalid
 from bridge.kafka.settings import DENIED
 from bridge.located_yaml import Located, parse
+from bridge.mapping import catalog
+from bridge.mapping.catalog import Catalog
 from bridge.model import Diagnostic, SourceSettings
 from bridge.runtime.worker import Limits
 
@@ -100,7 +102,7 @@ class Source(msgspec.Struct, frozen=True):
 
     settings: SourceSettings
     changelog_topic: str
-    catalog: dict[str, dict[str, str]] | None
+    catalog: Catalog | None
 
     @property
     def owner_topic(self) -> str:
@@ -293,38 +295,17 @@ def _outside(kind: str, name: str) -> str | None:
 
 # -- catalogs ----------------------------------------------------------------------------------------------------------
 
-_CATALOG = _object(
-    {
-        "tables": {
-            "type": "object",
-            "additionalProperties": _object(
-                {"columns": {"type": "object", "additionalProperties": {"type": "string"}}}, "columns"
-            ),
-        }
-    },
-    "tables",
-)
 
-
-def read_catalog(path: Path) -> tuple[dict[str, dict[str, str]], list[Diagnostic]]:
-    """A source catalog: the declared type of each column of each table, and what is wrong with the file."""
+def read_catalog(path: Path) -> tuple[Catalog, list[Diagnostic]]:
+    """A source catalog, and what is wrong with the file."""
     try:
-        located = parse(path.read_text(encoding="utf-8"), str(path))
+        return catalog.read(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError):
-        return {}, [Diagnostic("C009", "the catalog cannot be read", str(path))]
-    problems = list(located.diagnostics)
-    if not problems:
-        for error in jsonschema.Draft202012Validator(_CATALOG).iter_errors(located.data):
-            problems += _described(located, error)
-    if problems:
-        return {}, problems
-    return {table: dict(content["columns"]) for table, content in located.data["tables"].items()}, []
+        return Catalog({}), [Diagnostic("C009", "the catalog cannot be read", str(path))]
 
 
-def _catalogs(
-    located: Located, data: Any, base: Path, problems: list[Diagnostic]
-) -> dict[str, dict[str, dict[str, str]]]:
-    catalogs = {}
+def _catalogs(located: Located, data: Any, base: Path, problems: list[Diagnostic]) -> dict[str, Catalog]:
+    catalogs: dict[str, Catalog] = {}
     for name, source in data["sources"].items():
         if "catalog" in source:
             catalogs[name], found = read_catalog(base / source["catalog"])
@@ -338,7 +319,7 @@ def _catalogs(
 # -- the result --------------------------------------------------------------------------------------------------------
 
 
-def _config(data: dict[str, Any], catalogs: dict[str, dict[str, dict[str, str]]], base: Path) -> Config:
+def _config(data: dict[str, Any], catalogs: dict[str, Catalog], base: Path) -> Config:
     parts = {
         key: {**default, **(data.get(key) or {})} for key, default in DEFAULTS.items() if isinstance(default, dict)
     }

@@ -115,10 +115,11 @@ class Diagnostic(msgspec.Struct, frozen=True):
     column: int = 0
     source_line: str = ""
     hint: str = ""
+    warning: bool = False  # nothing stops for it; `check --strict` does
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: " if self.file else ""
-        text = f"{place}{self.code}: {self.message}"
+        text = f"{place}{self.code}: {'warning: ' if self.warning else ''}{self.message}"
         if self.hint:
             text += f"; {self.hint}"
         if self.source_line:

@@ -42,8 +42,10 @@ from bridge.runtime.transform import settings_for, transform
 
 ROOT = Path(__file__).resolve().parents[1]
 README, LANGUAGE, OPERATING = ROOT / "README.md", ROOT / "mappings" / "README.md", ROOT / "deploy" / "README.md"
-PAGES = (README, LANGUAGE, OPERATING)
+COMMANDS = ROOT / "deploy" / "commands.md"
+PAGES = (README, LANGUAGE, OPERATING, COMMANDS)
 DEAD_LETTERS = "dead letters"
+EXIT_CODES = "## Exit codes\n"
 UPDATE = "UPDATE_GOLDEN" in os.environ
 
 Row = dict[str, Any]
@@ -335,12 +337,13 @@ def rewrite(page: Path, old: str, new: str) -> None:
 def test_help_is_as_shown(command: str) -> None:
     arguments = [command] if command else []
     title = " ".join(["$ bridge", *arguments, "--help\n"])
-    (shown,) = [one.text for one in blocks(README) if one.kind == "help" and one.text.startswith(title)]
+    shown = [one.text for one in blocks(COMMANDS) if one.kind == "help" and one.text.startswith(title)]
     printed = title + bridge_command(*arguments, "--help").stdout
-    if UPDATE and shown != printed:
-        rewrite(README, f"```text\n{shown}```", f"```text\n{printed}```")
+    if UPDATE and shown != [printed]:
+        old = f"```text\n{shown[0]}```\n" if shown else EXIT_CODES
+        rewrite(COMMANDS, old, f"```text\n{printed}```\n" + ("" if shown else f"\n{EXIT_CODES}"))
     else:
-        assert shown == printed
+        assert shown == [printed]
 
 
 def test_captures_of_the_readme_are_there() -> None:
@@ -417,9 +420,9 @@ def test_the_catalog_is_one(tmp_path: Path) -> None:
     (text,) = [one.text for one in blocks(LANGUAGE) if one.kind == "yaml" and one.text.startswith("tables:")]
     path = tmp_path / "catalog.yaml"
     path.write_text(text)
-    columns, problems = bridge.config.read_catalog(path)
+    catalog, problems = bridge.config.read_catalog(path)
     assert problems == []
-    assert columns["public.t_ord"]["tot"] == "numeric(12,2)"
+    assert catalog.tables["public.t_ord"].columns["tot"].type == "numeric(12,2)"
 
 
 def test_links_between_the_pages() -> None:

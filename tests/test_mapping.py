@@ -12,6 +12,7 @@ import pytest
 
 from bridge.errors import MappingInvalid, Untranslatable
 from bridge.mapping import diagnose, load
+from bridge.mapping.catalog import Catalog
 from bridge.mapping.diagnostics import RUNTIME_CODES
 from bridge.model import UNKNOWN, Mapping, MappingSet, Node, Row
 
@@ -37,7 +38,7 @@ class Bench:
     """Builds rows and nodes for one mapping by column and alias names."""
 
     def __init__(self, text: str, types: dict[str, dict[str, str]] | None = None) -> None:
-        self.set: MappingSet = load([("order.yaml", text)], "legacy", types)
+        self.set: MappingSet = load([("order.yaml", text)], "legacy", None if types is None else Catalog.of(types))
         self.mapping: Mapping = self.set.mappings[0]
         self.alias = {use.alias: use for use in self.mapping.tables}
 
@@ -521,6 +522,6 @@ def test_no_damaged_file_breaks_the_checker() -> None:
         for _ in range(dice.randint(1, 3)):
             start = dice.randrange(len(text))
             text = text[:start] + dice.choice(["", *words]) + text[start + dice.randint(0, 12) :]
-        for types in (None, CATALOG):
-            if not diagnose([("f.yaml", text)], types):
-                load([("f.yaml", text)], "legacy", types)
+        for catalog in (None, Catalog.of(CATALOG)):
+            if not diagnose([("f.yaml", text)], catalog):
+                load([("f.yaml", text)], "legacy", catalog)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
-from bridge.cli.common import Subparsers, command, config_argument, mapping_files, mapping_set
-from bridge.config import Config, load
+from bridge.cli.common import Mappings, Subparsers, command, mappings, mappings_arguments
 from bridge.errors import Invalid
-from bridge.mapping import diagnose
+from bridge.mapping import examine
 from bridge.model import Diagnostic
 
 
@@ -19,32 +19,30 @@ def add(subparsers: Subparsers) -> None:
         "check the config and all mappings; exit 78 with every mistake",
         "bridge check --config config.yaml",
     )
-    config_argument(parser)
+    mappings_arguments(parser)
+    parser.add_argument("--strict", action="store_true", help="warnings are mistakes too")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print every mistake with its place, or what was found to be right."""
-    config = load(arguments.config)
-    problems = mistakes(config)
-    if problems:
+    found = mappings(arguments)
+    problems = mistakes(found, arguments.source)
+    if any(arguments.strict or not problem.warning for problem in problems):
         raise Invalid(problems)
-    files = len(mapping_files(config.mappings))
-    print(f"{arguments.config}: {len(config.sources)} source(s), {files} mapping file(s), no mistakes")
-    used = sum(len(mapping_set(config.mappings, name, one.catalog).mappings) for name, one in config.sources.items())
-    if used != files:
-        print(f"{files - used} mapping file(s) are of sources that this config does not have")
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    warnings = f"{len(problems)} warning(s)" if problems else "no mistakes"
+    print(f"{arguments.config or arguments.mappings}: {len(found.files)} mapping file(s), {warnings}")
     return 0
 
 
-def mistakes(config: Config) -> list[Diagnostic]:
-    """All diagnostics of all mapping files, each once; a source of the config without a mapping is a mistake."""
-    files = mapping_files(config.mappings)
-    found = list(diagnose(files))
-    if not found:
-        for name, source in config.sources.items():
-            try:
-                mapping_set(config.mappings, name, source.catalog)
-            except Invalid as error:
-                found.extend(error.diagnostics)
-    return list(dict.fromkeys(found))
+def mistakes(found: Mappings, source: str | None = None) -> list[Diagnostic]:
+    """All diagnostics of all mapping files, of one source's if it is named; a source without a mapping is a mistake."""
+    problems, sources = examine(found.files, found.catalog, source)
+    problems += [
+        Diagnostic("M000", f"no mapping file names source {name!r}", str(found.directory))
+        for name in ([source] if source else found.catalogs)
+        if name not in sources
+    ]
+    return problems

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from bridge.errors import MappingInvalid
+from bridge.config import load as load_config
+from bridge.config import read_catalog
+from bridge.errors import ConfigInvalid, MappingInvalid
 from bridge.mapping import load
+from bridge.mapping.catalog import Catalog
 from bridge.model import Diagnostic, MappingSet
 
 Subparsers = Any  # argparse keeps its class private
@@ -31,6 +34,45 @@ def config_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def mappings_arguments(parser: argparse.ArgumentParser) -> None:
+    """Either the config, or the mapping files themselves: nothing else is needed to work on mappings."""
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--config", metavar="FILE", type=Path, help="the config, which names mappings and catalogs")
+    where.add_argument("--mappings", metavar="DIR", type=Path, help="the directory of mapping files, without a config")
+    parser.add_argument("--source", metavar="NAME", help="only mappings of this source")
+    parser.add_argument("--catalog", metavar="FILE", type=Path, help="with --mappings: the source's catalog")
+
+
+class Mappings(NamedTuple):
+    """Mapping files, and the catalog of each source; with ``anyone``, that is the catalog of whatever source they name."""
+
+    directory: Path
+    files: list[tuple[str, str]]
+    catalogs: dict[str, Catalog | None]
+    anyone: Catalog | None = None
+
+    def catalog(self, source: str) -> Catalog | None:
+        return self.catalogs.get(source, self.anyone)
+
+
+def mappings(arguments: argparse.Namespace) -> Mappings:
+    """What ``mappings_arguments`` name. Raises ConfigInvalid, MappingInvalid."""
+    if arguments.config is not None:
+        config = load_config(arguments.config)
+        catalogs = {name: source.catalog for name, source in config.sources.items()}
+        return Mappings(config.mappings, mapping_files(config.mappings), catalogs)
+    catalog = None if arguments.catalog is None else catalog_file(arguments.catalog)
+    return Mappings(arguments.mappings, mapping_files(arguments.mappings), {}, catalog)
+
+
+def catalog_file(path: Path) -> Catalog:
+    """Raises ConfigInvalid with every mistake in it."""
+    catalog, problems = read_catalog(path)
+    if problems:
+        raise ConfigInvalid(problems)
+    return catalog
+
+
 def mapping_files(directory: Path) -> list[tuple[str, str]]:
     """(name, text) of every mapping file. Raises MappingInvalid when there is none to be read."""
     if not directory.is_dir():
@@ -48,7 +90,7 @@ def mapping_files(directory: Path) -> list[tuple[str, str]]:
     return found
 
 
-def mapping_set(directory: Path, source: str, catalog: dict[str, dict[str, str]] | None) -> MappingSet:
+def mapping_set(directory: Path, source: str, catalog: Catalog | None) -> MappingSet:
     """The compiled mappings of one source. Raises MappingInvalid."""
     mappings = load(mapping_files(directory), source, catalog)
     if not mappings.mappings:

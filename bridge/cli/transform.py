@@ -8,11 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from bridge.cli.common import Subparsers, command, mapping_set
-from bridge.config import read_catalog
+from bridge.cli.common import Subparsers, catalog_file, command, mapping_set
 from bridge.core.encode import cloudevent
 from bridge.core.pipeline import Output
-from bridge.errors import ConfigInvalid
 from bridge.runtime.transform import read_captures, settings_for, transform
 
 _DEAD_LETTERS = "\x00dead letters"  # no topic can have this name
@@ -46,11 +44,7 @@ def add(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Events to standard output, a summary to standard error."""
-    catalog = None
-    if arguments.catalog is not None:
-        catalog, problems = read_catalog(arguments.catalog)
-        if problems:
-            raise ConfigInvalid(problems)
+    catalog = None if arguments.catalog is None else catalog_file(arguments.catalog)
     mappings = mapping_set(arguments.mappings, arguments.source, catalog)
     records = read_captures(arguments.captures)
     settings = settings_for(records, arguments.source, arguments.decimal_handling_mode, _DEAD_LETTERS)

@@ -5,32 +5,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bridge.errors import MappingInvalid
+from bridge.mapping.catalog import Catalog
 from bridge.mapping.check import check_files
 from bridge.mapping.compile import compile_set
 from bridge.model import Diagnostic, MappingSet
 
-__all__ = ["diagnose", "load"]
+__all__ = ["diagnose", "examine", "load"]
 
 
-def load(files: Sequence[tuple[str, str]], source: str, types: dict[str, dict[str, str]] | None = None) -> MappingSet:
+def load(files: Sequence[tuple[str, str]], source: str, catalog: Catalog | None = None) -> MappingSet:
     """Check every file and compile those of one source.
 
-    ``files``: (file name, text). ``types``: the source catalog {table: {column: SQL type}}, or None if nobody knows
-    it; it
-    describes ``source`` alone, so other sources' files are checked without it. Raises MappingInvalid with every
-    diagnostic.
+    ``files``: (file name, text). ``catalog``: the source's, or None if nobody knows it; other sources' files are checked
+    without one. Raises MappingInvalid with every diagnostic.
     """
-    drafts, found = check_files(files, types, source)
-    if found:
+    drafts, found = check_files(files, lambda name: catalog if name == source else None)
+    if any(not diagnostic.warning for diagnostic in found):
         raise MappingInvalid(found)
     chosen = [draft for draft in drafts if draft.source == source]
     names = {draft.file for draft in chosen}
-    return compile_set(chosen, source, types, [pair for pair in files if pair[0] in names])
+    return compile_set(chosen, source, catalog, [pair for pair in files if pair[0] in names])
 
 
-def diagnose(files: Sequence[tuple[str, str]], types: dict[str, dict[str, str]] | None = None) -> list[Diagnostic]:
-    """The same checks, for every source, without compiling. With ``types`` all files must be of its source."""
-    return check_files(files, types)[1]
+def examine(
+    files: Sequence[tuple[str, str]], catalog: Callable[[str], Catalog | None], source: str | None = None
+) -> tuple[list[Diagnostic], set[str]]:
+    """The same checks without compiling, each file with its source's catalog: diagnostics, and the sources named.
+
+    With ``source``: only what concerns that source's files.
+    """
+    drafts, found = check_files(files, catalog)
+    if source is not None:
+        others = {draft.file for draft in drafts if draft.source not in ("", source)}
+        found = [diagnostic for diagnostic in found if diagnostic.file not in others]
+    return found, {draft.source for draft in drafts}
+
+
+def diagnose(files: Sequence[tuple[str, str]], catalog: Catalog | None = None) -> list[Diagnostic]:
+    """All diagnostics of files of one source."""
+    return examine(files, lambda _: catalog)[0]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from bridge.located_yaml import parse
+from bridge.mapping.catalog import Catalog
 from bridge.mapping.check_events import check_events
 from bridge.mapping.check_model import check_model, root_only
 from bridge.mapping.check_tables import check_tables
 from bridge.mapping.diagnostics import Report, did_you_mean
 from bridge.mapping.draft import Draft
-from bridge.mapping.scope import Catalog
 from bridge.mapping.shape import NAME, Section
 from bridge.model import Diagnostic
 
@@ -21,11 +21,11 @@ POLICIES: Final = ("park", "skip", "stop")
 
 
 def check_files(
-    files: Sequence[tuple[str, str]], types: Catalog | None, source: str | None = None
+    files: Sequence[tuple[str, str]], catalog: Callable[[str], Catalog | None]
 ) -> tuple[list[Draft], list[Diagnostic]]:
     """Every file's draft (complete only if there is no diagnostic) and all diagnostics in file order.
 
-    ``types`` is the catalog of ``source``; of all files if that is None.
+    ``catalog`` gives that of a source, or None if nobody knows it.
     """
     drafts: list[Draft] = []
     found: list[Diagnostic] = []
@@ -34,8 +34,7 @@ def check_files(
         located = parse(text, file)
         report = Report(located)
         if isinstance(located.data, dict):
-            mine = source is None or located.data.get("source") == source
-            draft = _check(Section(report, (), located.data), file, types if mine else None)
+            draft = _check(Section(report, (), located.data), file, catalog(str(located.data.get("source"))))
             name = (draft.source, draft.aggregate)
             if all(name) and name in seen:
                 report.add("M029", ("aggregate",), f"the aggregate {draft.aggregate} is also defined in {seen[name]}")
@@ -45,7 +44,7 @@ def check_files(
     return drafts, found
 
 
-def _check(top: Section, file: str, types: Catalog | None) -> Draft:
+def _check(top: Section, file: str, catalog: Catalog | None) -> Draft:
     top.only(*_KEYS)
     draft = Draft(file)
     draft.aggregate = top.text("aggregate", required=True) or ""
@@ -60,8 +59,8 @@ def _check(top: Section, file: str, types: Catalog | None) -> Draft:
             hint = did_you_mean(policy, POLICIES) or f"one of {', '.join(POLICIES)}"
             top.bad("M004", "on_error", f"there is no policy '{policy[:60]}'", hint)
         draft.on_error = policy
-    check_tables(top, draft, types)
-    check_model(top, draft, types)
+    check_tables(top, draft, catalog)
+    check_model(top, draft, catalog)
     check_events(top, draft, root_only(draft.fields, draft.root))
     _tests(top)
     return draft

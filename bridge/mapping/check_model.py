@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from bridge.mapping.catalog import Catalog
 from bridge.mapping.diagnostics import Report, Source, did_you_mean
 from bridge.mapping.draft import Draft, ModelField
 from bridge.mapping.expression import check, check_bool
 from bridge.mapping.library import zone
 from bridge.mapping.nodes import Call, Column, Const, Expr, Field, If, Pivot, RowRef, Rows, walk
-from bridge.mapping.scope import Catalog, RowScope, Scope
+from bridge.mapping.scope import RowScope, Scope
 from bridge.mapping.shape import NAME, Section
 from bridge.mapping.types import ANY, ROW, Type, fits, parse_type
 
@@ -18,11 +19,11 @@ _LONG: Final = ("type", "from", "codes", "cases", "zone", "absent", "each", "ord
 _SHORT: Final = re.compile(r"\s*(.*?)\s*=(?!=)\s*", re.DOTALL)
 
 
-def check_model(top: Section, draft: Draft, types: Catalog | None) -> None:
+def check_model(top: Section, draft: Draft, catalog: Catalog | None) -> None:
     """Fill ``draft.fields``."""
     model = top.section("model", required=True)
     if model is not None and draft.root:
-        scope = RowScope(draft.aliases, {draft.root: draft.root}, types)
+        scope = RowScope(draft.aliases, {draft.root: draft.root}, catalog)
         draft.fields = fields_of(model, scope)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from bridge.located_yaml import Path
+from bridge.mapping.catalog import Catalog
 from bridge.mapping.diagnostics import did_you_mean
 from bridge.mapping.draft import Alias, Draft
 from bridge.mapping.expression import check_bool
-from bridge.mapping.scope import Catalog, RowScope
+from bridge.mapping.scope import RowScope, columns_of
 from bridge.mapping.shape import DOTTED, Section
 from bridge.mapping.types import column_type
 
@@ -16,7 +17,7 @@ TRIMS: Final = ("trim", "ltrim", "rtrim", "upper", "lower")
 _KEYS: Final = ("table", "lookup", "many", "match", "columns", "when", "pick", "pivot")
 
 
-def check_tables(top: Section, draft: Draft, types: Catalog | None) -> None:
+def check_tables(top: Section, draft: Draft, catalog: Catalog | None) -> None:
     """Fill ``draft.aliases``, ``root`` and ``key``."""
     tables = top.section("tables", required=True)
     if tables is None:
@@ -24,10 +25,10 @@ def check_tables(top: Section, draft: Draft, types: Catalog | None) -> None:
     for name in tables:
         section = tables.section(name)
         if section is not None and tables.name(name, "an alias"):
-            draft.aliases[name] = _alias(name, section, types)
+            draft.aliases[name] = _alias(name, section, catalog)
     _root(tables, draft)
     for alias in draft.aliases.values():
-        _join(Section(top.report, alias.path, tables.data[alias.name]), alias, draft, types)
+        _join(Section(top.report, alias.path, tables.data[alias.name]), alias, draft, catalog)
     _circles(tables, draft)
     for index, alias in enumerate(_root_first(draft)):
         alias.index = index
@@ -36,23 +37,23 @@ def check_tables(top: Section, draft: Draft, types: Catalog | None) -> None:
         if alias.parent in draft.aliases:
             draft.aliases[alias.parent].kids.append(alias.name)
     for alias in draft.aliases.values():
-        _row_expressions(Section(top.report, alias.path, tables.data[alias.name]), alias, draft, types)
-    _key(top, draft, types)
+        _row_expressions(Section(top.report, alias.path, tables.data[alias.name]), alias, draft, catalog)
+    _key(top, draft, catalog)
 
 
 def _root_first(draft: Draft) -> list[Alias]:
     return sorted(draft.aliases.values(), key=lambda a: a.name != draft.root)
 
 
-def _alias(name: str, section: Section, types: Catalog | None) -> Alias:
+def _alias(name: str, section: Section, catalog: Catalog | None) -> Alias:
     section.only(*_KEYS)
     lookup = "lookup" in section
     if lookup and "table" in section:
         section.bad("M026", "lookup", "'table:' and 'lookup:' exclude each other")
     key = "lookup" if lookup else "table"
     table = section.text(key, required=True) or ""
-    if types is not None and table and table not in types:
-        hint = did_you_mean(table, types) or "add it to the catalog, if the source has it by now"
+    if catalog is not None and table and table not in catalog.tables:
+        hint = did_you_mean(table, catalog.tables) or "add it to the catalog, if the source has it by now"
         section.bad("M022", key, f"the source has no table '{table}'", hint)
     many = section.flag("many")
     if many and lookup:
@@ -74,17 +75,17 @@ def _root(tables: Section, draft: Draft) -> None:
 
 
 def column_exists(
-    section: Section, path: Path, table: str, column: str, types: Catalog | None, *, key: bool = False
+    section: Section, path: Path, table: str, column: str, catalog: Catalog | None, *, key: bool = False
 ) -> bool:
     """Report M012 if the catalog knows the table and not the column."""
-    columns = (types or {}).get(table)
+    columns = columns_of(catalog, table)
     if columns is None or column in columns:
         return True
     section.report.add("M012", path, f"{table} has no column '{column}'", did_you_mean(column, columns), key=key)
     return False
 
 
-def _join(section: Section, alias: Alias, draft: Draft, types: Catalog | None) -> None:
+def _join(section: Section, alias: Alias, draft: Draft, catalog: Catalog | None) -> None:
     match = section.section("match")
     if match is None:
         return
@@ -100,8 +101,8 @@ def _join(section: Section, alias: Alias, draft: Draft, types: Catalog | None) -
         if parent not in draft.aliases or parent == alias.name:
             match.bad("M021", own, f"there is no other alias '{parent}'", did_you_mean(parent, draft.aliases))
             continue
-        column_exists(match, match.at(own), alias.table, own, types, key=True)
-        column_exists(match, match.at(own), draft.aliases[parent].table, column, types)
+        column_exists(match, match.at(own), alias.table, own, catalog, key=True)
+        column_exists(match, match.at(own), draft.aliases[parent].table, column, catalog)
         parents.append(parent)
         alias.match.append((own, column))
         if parent != parents[0]:
@@ -133,12 +134,12 @@ def _circles(tables: Section, draft: Draft) -> None:
             )
 
 
-def _row_expressions(section: Section, alias: Alias, draft: Draft, types: Catalog | None) -> None:
+def _row_expressions(section: Section, alias: Alias, draft: Draft, catalog: Catalog | None) -> None:
     """``when``, ``pick``, ``columns`` and ``pivot``."""
-    scope = RowScope(draft.aliases, {alias.name: alias.name}, types, bare=alias.name, alone=True)
+    scope = RowScope(draft.aliases, {alias.name: alias.name}, catalog, bare=alias.name, alone=True)
     if (source := section.source("when")) is not None:
         alias.when = check_bool(source, scope)
-    _columns(section, alias, types)
+    _columns(section, alias, catalog)
     pick = section.section("pick")
     if pick is not None:
         pick.only("where", "first", "last")
@@ -148,9 +149,10 @@ def _row_expressions(section: Section, alias: Alias, draft: Draft, types: Catalo
             pick.bad("M026", "last", "'first:' and 'last:' exclude each other")
         for end in ("first", "last"):
             column = pick.text(end)
-            if column is not None and column_exists(pick, pick.at(end), alias.table, column, types):
-                sql = (types or {}).get(alias.table, {}).get(column, "")
-                alias.pick_order = (end, column, column_type(sql).kind == "decimal")
+            if column is not None and column_exists(pick, pick.at(end), alias.table, column, catalog):
+                known = (columns_of(catalog, alias.table) or {}).get(column)
+                number = known is not None and column_type(known.type).kind == "decimal"
+                alias.pick_order = (end, column, number)
     pivot = section.section("pivot")
     if pivot is not None:
         pivot.only("name", "value")
@@ -159,16 +161,16 @@ def _row_expressions(section: Section, alias: Alias, draft: Draft, types: Catalo
             section.bad("M026", "pivot", "a pivot needs many: true")
         for key, column in (("name", name), ("value", value)):
             if column is not None:
-                column_exists(pivot, pivot.at(key), alias.table, column, types)
+                column_exists(pivot, pivot.at(key), alias.table, column, catalog)
         if name and value:
             alias.pivot = (name, value)
 
 
-def _columns(section: Section, alias: Alias, types: Catalog | None) -> None:
+def _columns(section: Section, alias: Alias, catalog: Catalog | None) -> None:
     columns = section.section("columns")
     for column in columns or ():
         assert columns is not None  # noqa: S101 - for the type checker
-        column_exists(columns, columns.at(column), alias.table, column, types, key=True)
+        column_exists(columns, columns.at(column), alias.table, column, catalog, key=True)
         names = []
         for name, path in columns.texts(column):
             if name in TRIMS:
@@ -179,7 +181,7 @@ def _columns(section: Section, alias: Alias, types: Catalog | None) -> None:
         alias.trims[column] = names
 
 
-def _key(top: Section, draft: Draft, types: Catalog | None) -> None:
+def _key(top: Section, draft: Draft, catalog: Catalog | None) -> None:
     if top.data.get("key") is None:
         top.missing("key", f"key: {draft.root}.…")
         return
@@ -188,7 +190,7 @@ def _key(top: Section, draft: Draft, types: Catalog | None) -> None:
         if found is None or found.group(1) != draft.root:
             top.report.add("M023", path, "the key must be columns of the root", f"write {draft.root}.column")
             continue
-        if column_exists(top, path, draft.aliases[draft.root].table, found.group(2), types):
+        if column_exists(top, path, draft.aliases[draft.root].table, found.group(2), catalog):
             draft.key.append(found.group(2))
     if top.data["key"] == []:
         top.bad("M023", "key", "the key is empty")

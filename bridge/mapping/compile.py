@@ -7,22 +7,23 @@ from hashlib import sha256
 from typing import Any
 
 from bridge.mapping import support
+from bridge.mapping.catalog import Catalog
 from bridge.mapping.draft import Alias, Draft
 from bridge.mapping.emit import Emitter, Names
 from bridge.mapping.model_code import ModelWriter
 from bridge.mapping.nodes import Column, Expr, Field, Pivot, walk
 from bridge.mapping.rule_code import RuleWriter
-from bridge.mapping.scope import Catalog
+from bridge.mapping.scope import columns_of
 from bridge.mapping.table_code import table_use
 from bridge.mapping.types import Type
 from bridge.model import Layout, Mapping, MappingSet, TableUse
 
 
 def compile_set(
-    drafts: Sequence[Draft], source: str, types: Catalog | None, files: Sequence[tuple[str, str]]
+    drafts: Sequence[Draft], source: str, catalog: Catalog | None, files: Sequence[tuple[str, str]]
 ) -> MappingSet:
     """Compile sound drafts of one source. ``files`` are those drafts' files, for the digest."""
-    layouts = _layouts(drafts, types)
+    layouts = _layouts(drafts, catalog)
     return MappingSet(source, tuple(_mapping(draft, layouts) for draft in drafts), layouts, digest(files))
 
 
@@ -35,7 +36,7 @@ def digest(files: Sequence[tuple[str, str]]) -> str:
     return found.hexdigest()
 
 
-def _layouts(drafts: Sequence[Draft], types: Catalog | None) -> dict[str, Layout]:
+def _layouts(drafts: Sequence[Draft], catalog: Catalog | None) -> dict[str, Layout]:
     used: dict[str, set[str]] = {}
     for draft in drafts:
         for table, column in used_columns(draft):
@@ -43,8 +44,9 @@ def _layouts(drafts: Sequence[Draft], types: Catalog | None) -> dict[str, Layout
     found = {}
     for table in sorted(used):
         columns = tuple(sorted(used[table] - {""}))
-        catalog = (types or {}).get(table, {})
-        found[table] = Layout(table, columns, tuple(catalog.get(column, "") for column in columns))
+        known = columns_of(catalog, table) or {}
+        types = tuple(known[column].type if column in known else "" for column in columns)
+        found[table] = Layout(table, columns, types)
     return found
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from bridge.mapping.catalog import Catalog, CatalogColumn
 from bridge.mapping.diagnostics import did_you_mean
 from bridge.mapping.draft import Alias
 from bridge.mapping.nodes import NOTHING, Column, Expr, Field, Root, RowRef, Rows
@@ -14,7 +14,11 @@ from bridge.mapping.types import RAW, ROW, Type, column_type
 if TYPE_CHECKING:
     from bridge.mapping.expression import Checker
 
-Catalog = Mapping[str, Mapping[str, str]]
+
+def columns_of(catalog: Catalog | None, table: str) -> dict[str, CatalogColumn] | None:
+    """A table's columns, or None if nobody knows them."""
+    known = None if catalog is None else catalog.tables.get(table)
+    return None if known is None else known.columns
 
 
 class Scope:
@@ -48,20 +52,20 @@ class RowScope(Scope):
         self,
         aliases: dict[str, Alias],
         anchors: dict[str, str],
-        types: Catalog | None,
+        catalog: Catalog | None,
         *,
         bare: str = "",
         alone: bool = False,
     ) -> None:
         self.aliases = aliases
         self.anchors = anchors
-        self.types = types
+        self.catalog = catalog
         self.bare = bare
         self.alone = alone  # only the bare row may be named: a table's own when: and pick:
 
     def each(self, alias: str) -> RowScope:
         """Inside ``each: alias``."""
-        return RowScope(self.aliases, {**self.anchors, alias: alias}, self.types, bare=alias)
+        return RowScope(self.aliases, {**self.anchors, alias: alias}, self.catalog, bare=alias)
 
     def is_pivot(self, alias: str) -> bool:
         return alias in self.aliases and self.aliases[alias].pivot is not None
@@ -74,7 +78,7 @@ class RowScope(Scope):
         if self.bare:
             return self.column(checker, node, RowRef(ROW, self.bare, (), self.anchors[self.bare]), name)
         hint = did_you_mean(name, [*self.aliases, *self.anchors])
-        owner = next((a.name for a in self.aliases.values() if name in (self.types or {}).get(a.table, {})), "")
+        owner = next((a.name for a in self.aliases.values() if name in (columns_of(self.catalog, a.table) or {})), "")
         if owner:
             hint = f"write {owner}.{name}"
         return checker.bad("M013", node, f"there is no '{name}' here", hint)
@@ -106,13 +110,13 @@ class RowScope(Scope):
 
     def column(self, checker: Checker, node: ast.expr, row: RowRef, name: str) -> Expr:
         table = self.aliases[row.alias].table
-        if self.types is None or table not in self.types:
+        columns = columns_of(self.catalog, table)
+        if columns is None:
             return Column(RAW, row, name)
-        columns = self.types[table]
         if name not in columns:
             hint = did_you_mean(name, columns)
             return checker.bad("M012", node, f"{table} has no column '{name}'", hint)
-        return Column(column_type(columns[name]), row, name)
+        return Column(column_type(columns[name].type), row, name)
 
     def inside(self, checker: Checker, node: ast.expr, variable: str, over: Expr, at: ast.expr) -> Scope | None:
         if not isinstance(over, Rows):
@@ -121,7 +125,7 @@ class RowScope(Scope):
         if variable in self.aliases or variable in self.anchors:
             checker.bad("M029", node, f"'{variable}' is already a name here", "use another name in the form")
             return None
-        return RowScope(self.aliases, {**self.anchors, variable: over.alias}, self.types, bare=self.bare)
+        return RowScope(self.aliases, {**self.anchors, variable: over.alias}, self.catalog, bare=self.bare)
 
 
 class RuleScope(Scope):

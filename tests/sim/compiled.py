@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bridge.mapping import load
+from bridge.mapping.catalog import Catalog
 from bridge.model import MappingSet
 from tests.sim.mappings import mapping_text
 from tests.sim.workload import Features
@@ -12,5 +13,5 @@ SQL = {"int": "bigint", "text": "text"}
 
 def compiled(features: Features) -> MappingSet:
     """With the catalog that ``bridge introspect`` would have written."""
-    catalog = {table.name: {column.name: SQL[column.kind] for column in table.columns} for table in features.tables()}
-    return load([("mappings/order.yaml", mapping_text(features))], "legacy", catalog)
+    types = {table.name: {column.name: SQL[column.kind] for column in table.columns} for table in features.tables()}
+    return load([("mappings/order.yaml", mapping_text(features))], "legacy", Catalog.of(types))
