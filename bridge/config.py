@@ -21,6 +21,7 @@ from bridge.kafka.settings import DENIED
 from bridge.located_yaml import Located, parse
 from bridge.mapping import catalog
 from bridge.mapping.catalog import Catalog
+from bridge.mapping.tokens import Tokenise, keyed
 from bridge.model import Diagnostic, SourceSettings
 from bridge.runtime.worker import Limits
 
@@ -62,6 +63,7 @@ SCHEMA: dict[str, Any] = _object(
             ),
         },
         "mappings": {"type": "string", "minLength": 1},
+        "tokens": _object({"key_id": _NAME, "key": {"type": "string", "minLength": 1}}, "key_id", "key"),
         "state": _object({"directory": {"type": "string", "minLength": 1}}),
         "http": _object({"host": {"type": "string"}, "port": {"type": "integer", "minimum": 0, "maximum": 65535}}),
         "logs": _object(
@@ -126,6 +128,7 @@ class Config(msgspec.Struct, frozen=True):
     limits: Limits
     session_timeout_seconds: float
     transaction_timeout_seconds: float
+    tokenise: Tokenise | None = None  # what stands for personal data; None where the config has no key
     secrets: tuple[str, ...] = ()
     """Texts from outside the file under a key that names a secret: they appear in no log."""
 
@@ -161,6 +164,7 @@ def load(path: Path) -> Config:
     secrets: list[str] = []
     if not problems:
         data = _filled_in(located, problems, secrets)
+        problems += _short_key(located, data)
     catalogs = {} if problems else _catalogs(located, data, path.parent, problems)
     if problems:
         raise ConfigInvalid(problems)
@@ -252,6 +256,7 @@ def _source_problems(located: Located) -> list[Diagnostic]:
 
 # -- text from outside -------------------------------------------------------------------------------------------------
 
+SHORTEST_KEY = 32
 _SECRET = re.compile(r"password|secret|token|jaas|credential|ssl\.key\.pem")
 _REFERENCE = re.compile(r"\$\{(env|file):([^}]+)\}")
 
@@ -275,7 +280,7 @@ def _filled_in(located: Located, problems: list[Diagnostic], secrets: list[str])
                     )
                 )
                 return ""
-            if path and _SECRET.search(str(path[-1])):
+            if _SECRET.search(".".join(map(str, path))):
                 secrets.append(found)
             return found
 
@@ -291,6 +296,13 @@ def _outside(kind: str, name: str) -> str | None:
         return Path(name).read_text(encoding="utf-8").rstrip("\n")
     except (OSError, UnicodeDecodeError):
         return None
+
+
+def _short_key(located: Located, data: Any) -> list[Diagnostic]:
+    if "tokens" not in data or len(data["tokens"]["key"]) >= SHORTEST_KEY:
+        return []
+    text = f"tokens.key has fewer than {SHORTEST_KEY} characters: tokens could be tried out"
+    return [located.diagnostic("C010", text, located.index(("tokens", "key")), "head -c 32 /dev/urandom | base64")]
 
 
 # -- catalogs ----------------------------------------------------------------------------------------------------------
@@ -350,7 +362,12 @@ def _config(data: dict[str, Any], catalogs: dict[str, Catalog], base: Path) -> C
         Limits(**limits),
         session,
         transaction,
+        _tokenise(data.get("tokens")),
     )
+
+
+def _tokenise(tokens: dict[str, str] | None) -> Tokenise | None:
+    return None if tokens is None else keyed(tokens["key_id"], tokens["key"].encode())
 
 
 def _settings(name: str, source: dict[str, Any], errors: dict[str, Any], released: int) -> SourceSettings:

@@ -154,6 +154,7 @@ class TableUse(msgspec.Struct, frozen=True):
     pick: Callable[[list[tuple[bytes, Row]]], Row | None] | None = (
         None  # to-one: (row key, row) pairs, sorted by row key, to the one row
     )
+    append: bool = False  # rows are facts: inserts alone are read, and nothing of them is kept
     normalise: Callable[[Row], Row] | None = None  # ``columns:``, applied to a row before when, match and model
     place: str = ""  # file:line
 
@@ -174,6 +175,7 @@ class EventRule(msgspec.Struct, frozen=True):
     each: Callable[[Model | None, Model | None], list[tuple[str, Any, Any]]] | None = None
     place: str = ""
     looks_at_steps: bool = False  # it says passed(): it may hold although the model is what it was
+    triggers: frozenset[str] = frozenset({"change"})  # change: a source transaction; snapshot: found by the initial one
 
 
 class Mapping(msgspec.Struct, frozen=True):
@@ -188,6 +190,9 @@ class Mapping(msgspec.Struct, frozen=True):
     events: tuple[EventRule, ...]
     on_error: str = "park"  # park | skip | stop
     file: str = ""
+    tokens: bool = False  # its events hold tokens, which need a key
+    on_change: tuple[EventRule, ...] = ()  # those of ``events`` that a source transaction asks
+    on_snapshot: tuple[EventRule, ...] = ()  # those that are asked once of what the initial snapshot found
 
 
 class Layout(msgspec.Struct, frozen=True):

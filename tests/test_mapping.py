@@ -425,11 +425,11 @@ STATUS = "st: {type: enum, from: t.st, codes: {1: ONE, 2: TWO, 'null': ZERO}}\nn
         ("changed(st, n)", {"n": 1}, {"n": 2}, True),
         ("changed(st, n)", None, {"n": 2}, False),
         ("before.st != 'ONE'", None, {}, False),
-        ("before.n < 3", None, {}, False),
+        ("before.n is not None and before.n < 3", None, {}, False),
         ("not before.n == 3", None, {}, True),
         ("before is None", None, {}, True),
         ("before.st not in ('ONE', 'TWO')", None, {}, False),
-        ("n is not None and n > before.n", {"n": 1}, {"n": 2}, True),
+        ("n is not None and before.n is not None and n > before.n", {"n": 1}, {"n": 2}, True),
         ("d == date('2026-01-02')", None, {"d": "2026-01-02"}, True),
     ],
 )

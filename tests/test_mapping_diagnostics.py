@@ -9,17 +9,11 @@ import pytest
 
 from bridge.errors import MappingInvalid
 from bridge.mapping import diagnose, load
-from bridge.mapping.catalog import Catalog
+from bridge.mapping.catalog import read
 from bridge.mapping.diagnostics import CODES, did_you_mean
 
 GOLDEN = Path(__file__).parent / "golden" / "diagnostics"
-TYPES = {
-    "public.t_ord": {
-        "ord_no": "integer", "ord_stat": "character(1)", "tot_cents": "bigint", "plc_dt": "timestamp without time zone",
-    },
-    "public.t_ord_line": {"ord_no": "integer", "line_no": "integer", "itm_cd": "character(5)", "qty": "integer"},
-}  # fmt: skip
-CATALOG = Catalog.of(TYPES)
+CATALOG, _ = read((GOLDEN / "catalog.yaml.txt").read_text(), "catalog.yaml")
 
 
 @pytest.mark.parametrize("code", sorted(CODES))

@@ -11,6 +11,7 @@ from bridge.config import read_catalog
 from bridge.errors import ConfigInvalid, MappingInvalid
 from bridge.mapping import load
 from bridge.mapping.catalog import Catalog
+from bridge.mapping.tokens import Tokenise, plain
 from bridge.model import Diagnostic, MappingSet
 
 Subparsers = Any  # argparse keeps its class private
@@ -90,9 +91,12 @@ def mapping_files(directory: Path) -> list[tuple[str, str]]:
     return found
 
 
-def mapping_set(directory: Path, source: str, catalog: Catalog | None) -> MappingSet:
-    """The compiled mappings of one source. Raises MappingInvalid."""
-    mappings = load(mapping_files(directory), source, catalog)
+def mapping_set(directory: Path, source: str, catalog: Catalog | None, tokenise: Tokenise | None = plain) -> MappingSet:
+    """The compiled mappings of one source. Raises MappingInvalid; ConfigInvalid where tokens lack a key (None)."""
+    mappings = load(mapping_files(directory), source, catalog, tokenise or plain)
     if not mappings.mappings:
         raise MappingInvalid([Diagnostic("M000", f"no mapping file names source {source!r}", str(directory))])
+    if tokenise is None and any(mapping.tokens for mapping in mappings.mappings):
+        message = "events of this source hold tokens for personal data, and the config has no 'tokens:' with a key"
+        raise ConfigInvalid([Diagnostic("C010", message, source, hint="tokens: {key_id: k1, key: ${file:…}}")])
     return mappings

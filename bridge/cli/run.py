@@ -24,5 +24,8 @@ def add(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check everything first, then work until told to stop."""
     config = load(arguments.config)
-    mappings = {name: mapping_set(config.mappings, name, source.catalog) for name, source in config.sources.items()}
+    mappings = {
+        name: mapping_set(config.mappings, name, source.catalog, config.tokenise)
+        for name, source in config.sources.items()
+    }
     return Daemon(config, mappings).run()

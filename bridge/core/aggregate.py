@@ -93,6 +93,9 @@ class Aggregate:
         self._rows = rows
         self._seeded = seeded
         self._plans = [(mapping, self._plan(mapping, table_numbers)) for mapping in mapping_set.mappings]
+        self.appended = frozenset(
+            table_numbers[use.table] for mapping in mapping_set.mappings for use in mapping.tables if use.append
+        )
         self._users: dict[int, list[tuple[int, _Plan]]] = {}
         for number, (_, plans) in enumerate(self._plans):
             for plan in plans:
@@ -123,7 +126,7 @@ class Aggregate:
             old.setdefault((change.table, change.row_key), None)
             if change.before is not None:  # of several changes that speak of one key, one had it before
                 old[change.table, change.old_key] = change.before
-        now = _View(self._rows, {})
+        now = _View(self._rows, {(c.table, c.row_key): c.after for c in net if c.table in self.appended})
         then = _View(self._rows, old)
         self._apply(net, position, then)
         changed = {change.table for change in net}
@@ -139,6 +142,8 @@ class Aggregate:
     def _apply(self, net: list[NetChange], position: int, then: _View) -> None:
         """Write the rows; deletes first, so that a key may be given up and taken in one transaction."""
         rows, indexes = self._rows, self.indexes
+        if self.appended:
+            net = [change for change in net if change.table not in self.appended]
         for change in net:
             if change.before is not None and (change.after is None or change.old_key != change.row_key):
                 rows.put(change.table, change.old_key, None, indexes.moves(change.table, change.before, None))
@@ -151,6 +156,27 @@ class Aggregate:
                 if rekeyed:
                     moves = indexes.moves(change.table, None, change.after)
                 rows.put(change.table, change.row_key, stored, moves)
+
+    def found(self, number: int, row: Row) -> Touched:
+        """An aggregate of mapping ``number`` that a snapshot found, by its root row: new, as far as the bridge knows."""
+        mapping, plans = self._plans[number]
+        touched = Touched(mapping, None, None, None, row, self.is_seeded(number), None, [], [])
+        now = _View(self._rows, {})
+        try:
+            touched.after = self._node(plans[0], row, now, now)
+        except Untranslatable as error:
+            touched.error = error
+        return touched
+
+    def is_seeded(self, number: int) -> bool:
+        """Whether a snapshot of all tables of mapping ``number`` is complete."""
+        return all(plan.table in self._seeded for plan in self._plans[number][1])
+
+    def name(self, number: int) -> str:
+        return self._plans[number][0].aggregate
+
+    def root_table(self, number: int) -> int:
+        return self._plans[number][1][0].table
 
     # -- which aggregates ----------------------------------------------------------------------------------------------
 

@@ -55,19 +55,23 @@ class NetChange(msgspec.Struct, gc=False):
 
 
 class Collapse:
-    """The step. ``stepped``: numbers of the tables whose steps are kept."""
+    """The step. ``stepped``: numbers of the tables whose steps are kept; ``appended``: of those whose rows are facts."""
 
-    def __init__(self, stepped: frozenset[int] = frozenset()) -> None:
+    def __init__(self, stepped: frozenset[int] = frozenset(), appended: frozenset[int] = frozenset()) -> None:
         self._stepped = stepped
+        self._appended = appended
         self.truncated: list[str] = []  # tables truncated, since last asked
 
     def transaction(self, changes: list[ChangeEvent], position: int, rows: Rows) -> list[NetChange]:
         """Net changes in the order of each row's first change. Nothing is written to ``rows``."""
         fold = _Fold(changes, position, rows, self._stepped)
         add = fold.add
+        appended = self._appended
         for order, change in enumerate(changes):
             if change.op == "t":
                 self.truncated.append(change.table.name)
+            elif appended and change.table.number in appended:
+                fold.append(change, order)
             else:
                 add(change, order)
         return [net for net in fold.net if _happened(net)]
@@ -112,6 +116,18 @@ class _Fold:
             net = self._first(change.table, change.row_key, order)
             if net is None:
                 return
+        self._apply(net, change)
+
+    def append(self, change: ChangeEvent, order: int) -> None:
+        """A row that is a fact: its insert counts, whatever becomes of it; a key that changes is no second fact."""
+        place = (change.table.number, change.row_key)
+        if change.op not in ("c", "?") or place in self._rekeyed:
+            return
+        net = self._current.get(place)
+        if net is None:
+            net = NetChange(*place, change.row_key, None, None, created=True, order=order, steps=[])
+            self._current[place] = net
+            self.net.append(net)
         self._apply(net, change)
 
     def _first(self, table: TableDecoder, row_key: bytes, order: int) -> NetChange | None:

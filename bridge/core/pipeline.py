@@ -8,6 +8,7 @@ function of the same.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -22,7 +23,7 @@ from bridge.core.decode import Decode
 from bridge.core.encode import Encode
 from bridge.core.reject import Breaker, Reject
 from bridge.core.released import Released
-from bridge.core.transaction import Seeds, SourceTransaction, Waiting
+from bridge.core.transaction import Item, Seeds, SourceTransaction, Waiting
 from bridge.core.translate import CanonicalEvent, aggregate_id, translate
 from bridge.errors import TransactionIncomplete, Untranslatable
 from bridge.model import (
@@ -43,6 +44,7 @@ class State(Rows, Protocol):
     def put_meta(self, name: bytes, value: bytes | None) -> None: ...
     def metas(self, prefix: bytes) -> list[tuple[bytes, bytes]]: ...
     def take_changes(self) -> list[ChangelogRecord]: ...
+    def rows_after(self, table: int, place: bytes, limit: int) -> list[tuple[bytes, StoredRow]]: ...
 
 
 class Counts(msgspec.Struct):
@@ -54,6 +56,7 @@ class Counts(msgspec.Struct):
     seed_differences: int = 0
     duplicates: int = 0
     incomplete: int = 0
+    found: int = 0  # aggregates of the initial snapshot that events were asked about
     events: dict[str, int] = msgspec.field(default_factory=dict)
     dead_letters: dict[str, int] = msgspec.field(default_factory=dict)
     truncated: list[str] = msgspec.field(default_factory=list)
@@ -73,6 +76,8 @@ _CHECKPOINT = b"checkpoint"
 _SEEDED = b"seeded"
 _PARKED = b"parked\x00"
 _RELEASED = b"released\x00"
+_FOUND = b"found\x00"
+FOUND_AT_ONCE = 10_000  # aggregates of the initial snapshot that one Kafka transaction speaks of
 
 
 def _no_lap(_step: str) -> None:
@@ -119,9 +124,9 @@ class Pipeline:
         stepped = {
             tables[m.tables[0].table] for m in mappings.mappings if any(rule.looks_at_steps for rule in m.events)
         }
-        self._collapse = Collapse(frozenset(stepped))
         self._seeded = _load_seeded(state, tables)
         self._aggregate = Aggregate(mappings, tables, state, self._seeded)
+        self._collapse = Collapse(frozenset(stepped), self._aggregate.appended)
         self._encode = Encode(source.name, self.checkpoint.incarnation)
         layouts = [mappings.layouts[name] for name in self._table_names]
         self._reject = Reject(source.name, source.dead_letter_topic, layouts, self.partitions, markers)
@@ -132,6 +137,12 @@ class Pipeline:
         self._from_the_start = self.checkpoint.from_the_start
         self._end_offset = self.checkpoint.end_offset
         self._commit_position = self.checkpoint.commit_position
+        self._queue: deque[Item] = deque()  # released, and not applied yet
+        asked = [number for number, mapping in enumerate(mappings.mappings) if mapping.on_snapshot]
+        self._to_ask = (
+            asked if self._end_offset < 0 else []
+        )  # mappings whose snapshot is to be told, before any transaction
+        self._held: dict[InputPartition, int] | None = None  # where to start again while it is being told
         self._records: list[OutboundRecord] = []
         self._counts = Counts()
 
@@ -179,21 +190,29 @@ class Pipeline:
         self._proceed()
 
     def _proceed(self) -> None:
-        released = self._assemble.release()
+        resume = self._resume() if self._to_ask else None
+        self._queue.extend(self._assemble.release())
         self._lap("assemble")
-        for item in released:
+        while self._queue:
+            item = self._queue[0]
             if isinstance(item, Seeds):
                 self._seeds(item)
+            elif self._to_ask and not self._tell_snapshot(item):
+                self._held = self._held or resume
+                return
             else:
                 self._transaction(item)
+            self._queue.popleft()
+        self._held = None
 
     # -- out ---------------------------------------------------------------------------------------------------------
 
     def take(self) -> Output:
         """All that was released since the last call, as the content of one Kafka transaction."""
         state = self._state
-        for number, block in self._released.take_changes():
-            state.put_meta(_RELEASED + b"%d" % number, block)
+        if self._held is None:
+            for number, block in self._released.take_changes():
+                state.put_meta(_RELEASED + b"%d" % number, block)
         offsets = self._resume()
         checkpoint = Checkpoint(
             {str(partition): offset for partition, offset in offsets.items()},
@@ -214,6 +233,8 @@ class Pipeline:
         return Output(records, state.take_changes(), offsets, counts, self._commit_position)
 
     def _resume(self) -> dict[InputPartition, int]:
+        if self._held is not None:
+            return self._held
         resume = self._assemble.resume_offsets()
         return {self.partitions[number]: offset for number, offset in sorted(resume.items())}
 
@@ -224,7 +245,13 @@ class Pipeline:
     @property
     def pending(self) -> int:
         """How much ``take`` would give: row changes and events since the last call."""
-        return self._counts.row_changes + self._counts.seeds + self._counts.transactions
+        counts = self._counts
+        return counts.row_changes + counts.seeds + counts.transactions + counts.found
+
+    @property
+    def is_held(self) -> bool:
+        """Whether ``receive`` has more to do although nothing new came: the snapshot is being told, in parts."""
+        return self._held is not None
 
     def waiting(self) -> Waiting | None:
         """What the next transaction misses, if it waits for rows."""
@@ -254,6 +281,8 @@ class Pipeline:
         state = self._state
         for seed in seeds.rows:
             number = seed.table.number
+            if number in self._aggregate.appended:
+                continue
             stored = state.get(number, seed.row_key)
             row = seed.after
             if row is not None and (stored is None or stored.position <= seed.position):
@@ -274,6 +303,36 @@ class Pipeline:
         """Streaming begins when the initial snapshot is whole: then a table without seeds was empty."""
         if self._end_offset < 0 and (self._assemble.snapshot_position or -1) >= 0 and self._from_the_start:
             self._seeded_tables(range(len(self._table_names)))
+
+    def _tell_snapshot(self, first: SourceTransaction) -> bool:
+        """Ask ``trigger: snapshot`` events of what the snapshot found; False while there is more for the next Kafka transaction.
+
+        ``first``: the transaction that follows it. The rows are read from the store, so they must be committed first.
+        """
+        self._snapshot_done()
+        while self._to_ask:
+            number = self._to_ask[0]
+            room = FOUND_AT_ONCE - self._counts.found
+            if self._counts.seeds or room <= 0:
+                return False
+            if self._aggregate.is_seeded(number) and self._tell_some(number, room, first):
+                return False
+            self._to_ask.pop(0)
+        return True
+
+    def _tell_some(self, number: int, room: int, first: SourceTransaction) -> bool:
+        """Up to ``room`` aggregates of one mapping; True if there may be more."""
+        state, name = self._state, _FOUND + self._aggregate.name(number).encode()
+        rows = state.rows_after(self._aggregate.root_table(number), state.meta(name) or b"", room)
+        position = self._assemble.snapshot_position or 0
+        snapshot = SourceTransaction("snapshot", position, [], first.ts_ms, first.offset, [])
+        events: list[CanonicalEvent] = []
+        for place, stored in rows:
+            events.extend(self._unit(self._aggregate.found(number, stored.row), snapshot, is_snapshot=True))
+            state.put_meta(name, place)
+        self._counts.found += len(rows)
+        self._publish(events, position, max(self._event_time_ms, first.ts_ms), first.ts_ms)
+        return len(rows) == room
 
     def _seeded_tables(self, numbers: Iterable[int]) -> None:
         before = len(self._seeded)
@@ -309,14 +368,18 @@ class Pipeline:
             events.extend(self._unit(one, transaction))
         lap("translate")
         if events:
-            self._records.extend(
-                self._encode.transaction(events, transaction.position, self._event_time_ms, transaction.ts_ms)
-            )
-            for event in events:
-                counts.events[event.rule.type] = counts.events.get(event.rule.type, 0) + 1
+            self._publish(events, transaction.position, self._event_time_ms, transaction.ts_ms)
             lap("encode")
 
-    def _unit(self, touched: Touched, transaction: SourceTransaction) -> list[CanonicalEvent]:
+    def _publish(self, events: list[CanonicalEvent], position: int, event_time_ms: int, commit_time_ms: int) -> None:
+        self._records.extend(self._encode.transaction(events, position, event_time_ms, commit_time_ms))
+        counts = self._counts.events
+        for event in events:
+            counts[event.rule.type] = counts.get(event.rule.type, 0) + 1
+
+    def _unit(
+        self, touched: Touched, transaction: SourceTransaction, *, is_snapshot: bool = False
+    ) -> list[CanonicalEvent]:
         if not touched.complete:
             self._counts.incomplete += 1
             return []
@@ -326,7 +389,7 @@ class Pipeline:
                 self._dead_letter(touched, transaction, None, behind)
                 return []
         try:
-            events = translate(touched)
+            events = translate(touched, snapshot=is_snapshot)
         except Untranslatable as error:
             self._rejected(touched, transaction, error)
             return []
@@ -365,7 +428,7 @@ def _identity(touched: Touched) -> str:
                 return aggregate_id(touched.mapping, row)
             except Untranslatable:
                 continue
-    return touched.changes[0].row_key.decode(errors="replace")
+    return touched.changes[0].row_key.decode(errors="replace") if touched.changes else ""
 
 
 def _load_released(state: State, limit: int) -> Released:

@@ -47,8 +47,11 @@ def _part(value: Any, mapping: Mapping) -> str:
     return quote(text.strip(), safe="-._~:@")
 
 
-def translate(touched: Touched) -> list[CanonicalEvent]:
-    """The events of one unit, in the order in which the mapping declares them. Raises Untranslatable."""
+def translate(touched: Touched, *, snapshot: bool = False) -> list[CanonicalEvent]:
+    """The events of one unit, in the order in which the mapping declares them. Raises Untranslatable.
+
+    ``snapshot``: the unit is an aggregate that the initial snapshot found, not a change.
+    """
     mapping = touched.mapping
     if touched.error is not None:
         raise touched.error
@@ -56,7 +59,7 @@ def translate(touched: Touched) -> list[CanonicalEvent]:
         return []
     before: Model | None = None if touched.before is None else mapping.model(touched.before)
     after: Model | None = None if touched.after is None else mapping.model(touched.after)
-    rules = mapping.events
+    rules = mapping.on_snapshot if snapshot else mapping.on_change
     if before == after:
         rules = tuple([rule for rule in rules if rule.looks_at_steps]) if touched.steps else ()
     if not rules:

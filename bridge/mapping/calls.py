@@ -77,6 +77,8 @@ def _argument(checker: Checker, node: ast.expr, value: Expr, kind: str, function
     given = value.type.kind
     if kind in {"list", "bools"} or (function.name in {"min", "max"} and given == "list"):
         return _list(checker, node, value, kind, function)
+    if given == "token" and function.name not in {"coalesce", "min", "max"}:
+        return checker.bad("M016", node, f"{function.name}() of a token: nothing is computed from personal data")
     if given in _NOT_A_VALUE:
         code = "M024" if given != "record" else "M016"
         return checker.bad(

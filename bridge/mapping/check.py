@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -9,15 +10,28 @@ from bridge.located_yaml import parse
 from bridge.mapping.catalog import Catalog
 from bridge.mapping.check_events import check_events
 from bridge.mapping.check_model import check_model, root_only
+from bridge.mapping.check_sense import check_sense
 from bridge.mapping.check_tables import check_tables
-from bridge.mapping.diagnostics import Report, did_you_mean
-from bridge.mapping.draft import Draft
+from bridge.mapping.diagnostics import ALLOWABLE, Report, did_you_mean
+from bridge.mapping.draft import Draft, Window
+from bridge.mapping.expression import check_bool
+from bridge.mapping.lint import lint
+from bridge.mapping.scope import RuleScope
 from bridge.mapping.shape import NAME, Section
+from bridge.mapping.shared import SharedType, check_common, is_common
+from bridge.mapping.types import Type
 from bridge.model import Diagnostic
 
-_KEYS: Final = ("aggregate", "source", "key", "collapse", "tables", "model", "events", "on_error", "tests", "doc")
+FILE_KEYS: Final = (
+    "aggregate", "source", "key", "collapse", "tables", "model", "events", "on_error", "tests", "allow", "doc",
+)  # fmt: skip
+WINDOW_KEYS: Final = ("quiet", "at_most", "until")
 _TEST_KEYS: Final = ("name", "given", "expect", "doc")
 POLICIES: Final = ("park", "skip", "stop")
+_DURATION: Final = re.compile(r"([0-9]{1,9})(ms|s|m|h)")
+_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+COARSE: Final = ("mysql", "mariadb")  # their commit times are whole seconds
+LEAST_QUIET_MS: Final = 2000
 
 
 def check_files(
@@ -25,34 +39,75 @@ def check_files(
 ) -> tuple[list[Draft], list[Diagnostic]]:
     """Every file's draft (complete only if there is no diagnostic) and all diagnostics in file order.
 
-    ``catalog`` gives that of a source, or None if nobody knows it.
+    ``catalog`` gives that of a source, or None if nobody knows it. Common files give names to all others.
     """
+    reports = [Report(parse(text, file)) for file, text in files]
+    shared: dict[str, SharedType] = {}
     drafts: list[Draft] = []
-    found: list[Diagnostic] = []
-    seen: dict[tuple[str, str], str] = {}
-    for file, text in files:
-        located = parse(text, file)
-        report = Report(located)
-        if isinstance(located.data, dict):
-            draft = _check(Section(report, (), located.data), file, catalog(str(located.data.get("source"))))
-            name = (draft.source, draft.aggregate)
-            if all(name) and name in seen:
-                report.add("M029", ("aggregate",), f"the aggregate {draft.aggregate} is also defined in {seen[name]}")
-            seen.setdefault(name, file)
+    tops = [Section(report, (), report.located.data) for report in reports if isinstance(report.located.data, dict)]
+    for top in tops:
+        top.report.shared = shared
+        _allow(top)
+        if is_common(top.data):
+            check_common(top, shared)
+    for top in tops:
+        if not is_common(top.data):
+            known = catalog(str(top.data.get("source")))
+            draft = _check(top, known)
+            _names(top, draft, drafts)
+            is_whole = all(one.warning for one in top.report.found)
+            check_sense(draft)
+            lint(top.report, draft, known, is_whole=is_whole)
             drafts.append(draft)
-        found.extend(report.sorted())
-    return drafts, found
+    _appended(tops, drafts)
+    return drafts, [diagnostic for report in reports for diagnostic in report.sorted()]
 
 
-def _check(top: Section, file: str, catalog: Catalog | None) -> Draft:
-    top.only(*_KEYS)
-    draft = Draft(file)
+def _appended(tops: Sequence[Section], drafts: Sequence[Draft]) -> None:
+    """A table whose rows are not kept cannot be read by another alias."""
+    reports = {top.report.located.file: top.report for top in tops}
+    aliases = [(draft, alias) for draft in drafts for alias in draft.aliases.values()]
+    for draft, alias in aliases:
+        users = [
+            (one.file, other.name)
+            for one, other in aliases
+            if one.source == draft.source and other.table == alias.table
+        ]
+        kept = [f"{name} ({file})" for file, name in users if (file, name) != (draft.file, alias.name)]
+        if alias.append and kept:
+            message = f"rows of {alias.table} are not kept, but {kept[0]} reads them"
+            reports[draft.file].add("M026", (*alias.path, "append"), message, "append: true needs the table for itself")
+
+
+def _names(top: Section, draft: Draft, others: list[Draft]) -> None:
+    """One aggregate of a name, and one event of a type and version, among the files of a source."""
+    mine = [(event.type, event.version) for event in draft.events]
+    for i, event in enumerate(draft.events):
+        if mine.index((event.type, event.version)) < i:
+            top.report.add("M031", event.path, f"{event.type} version {event.version} stands twice", _OTHER, key=True)
+    for other in others:
+        if not draft.source or other.source != draft.source:
+            continue
+        if draft.aggregate and other.aggregate == draft.aggregate:
+            top.bad("M029", "aggregate", f"the aggregate {draft.aggregate} is also defined in {other.file}")
+            continue
+        theirs = {(event.type, event.version) for event in other.events}
+        for event in draft.events:
+            if (event.type, event.version) in theirs:
+                message = f"{event.type} version {event.version} is also an event of {other.file}"
+                top.report.add("M031", event.path, message, _OTHER, key=True)
+
+
+_OTHER: Final = "give it another name or version"
+
+
+def _check(top: Section, catalog: Catalog | None) -> Draft:
+    top.only(*FILE_KEYS)
+    draft = Draft(top.report.located.file)
     draft.aggregate = top.text("aggregate", required=True) or ""
     draft.source = top.text("source", required=True) or ""
     if draft.aggregate and not NAME.match(draft.aggregate):
         top.bad("M004", "aggregate", f"'{draft.aggregate[:60]}' cannot be an aggregate's name", "letters, digits and _")
-    if "collapse" in top and top.data["collapse"] != "transaction":
-        top.bad("M005", "collapse", "only 'collapse: transaction' is supported yet")
     policy = top.text("on_error")
     if policy is not None:
         if policy not in POLICIES:
@@ -62,8 +117,70 @@ def _check(top: Section, file: str, catalog: Catalog | None) -> Draft:
     check_tables(top, draft, catalog)
     check_model(top, draft, catalog)
     check_events(top, draft, root_only(draft.fields, draft.root))
+    _collapse(top, draft, catalog)
     _tests(top)
     return draft
+
+
+def _allow(section: Section) -> None:
+    """``allow: {CODE: reason}``, at the top of the file or anywhere below."""
+    for key in section:
+        data = section.data[key]
+        path = section.at(key)
+        if key == "allow":
+            _allowed(section)
+        elif isinstance(data, dict) and key not in ("tests", "given", "codes", "columns", "match"):
+            _allow(Section(section.report, path, data))
+
+
+def _allowed(section: Section) -> None:
+    codes = section.section("allow")
+    for code in codes or ():
+        assert codes is not None  # noqa: S101 - for the type checker
+        reason = codes.text(code)
+        if code not in ALLOWABLE:
+            hint = did_you_mean(code, ALLOWABLE) or f"there are {', '.join(sorted(ALLOWABLE))}"
+            codes.report.add("M004", codes.at(code), f"{code[:20]} cannot be allowed", hint, key=True)
+        elif not reason or not reason.strip():
+            codes.bad("M002", code, "a lint is allowed for a reason", f"{code}: why it is right here")
+        else:
+            section.report.allow(section.path, code)
+
+
+def _collapse(top: Section, draft: Draft, catalog: Catalog | None) -> None:
+    """``collapse: transaction``, or a window for autocommit code."""
+    data = top.data.get("collapse")
+    if data is None or data == "transaction":
+        return
+    if not isinstance(data, dict):
+        top.bad("M004", "collapse", "collapse is 'transaction' or a window", "collapse: {quiet: 2s, at_most: 30s}")
+        return
+    section = Section(top.report, top.at("collapse"), data)
+    section.only(*WINDOW_KEYS)
+    quiet, at_most = _duration(section, "quiet"), _duration(section, "at_most")
+    if quiet is not None and at_most is not None:
+        if quiet > at_most:
+            section.bad("M004", "at_most", "a window cannot end before it was quiet", "at_most is at least quiet")
+        if catalog is not None and catalog.connector in COARSE and quiet < LEAST_QUIET_MS:
+            section.bad("M004", "quiet", f"commit times of {catalog.connector} are whole seconds", "quiet: 2s or more")
+        draft.window = Window(quiet, at_most)
+        top.bad("M005", "collapse", "a window is checked, but cannot be run yet", "collapse: transaction")
+        if (source := section.source("until")) is not None:
+            model = Type("record", fields=tuple((field.name, field.type) for field in draft.fields))
+            draft.window.until = check_bool(source, RuleScope(model, None, frozenset()))
+            draft.window.source = source
+
+
+def _duration(section: Section, key: str) -> int | None:
+    """Milliseconds of ``500ms``, ``2s``, ``5m``, ``1h``."""
+    text = section.text(key, required=True)
+    if text is None:
+        return None
+    found = _DURATION.fullmatch(text)
+    if found is None or int(found[1]) == 0:
+        section.bad("M004", key, f"'{text[:40]}' is no duration", "write 500ms, 2s, 5m or 1h")
+        return None
+    return int(found[1]) * _MS[found[2]]
 
 
 def _tests(top: Section) -> None:

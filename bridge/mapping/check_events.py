@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import Final
 
-from bridge.mapping.check_model import assignable, typed_expression
+from bridge.mapping.check_model import PAYLOAD_KEYS, made, short
 from bridge.mapping.diagnostics import Source, did_you_mean
 from bridge.mapping.draft import DataItem, Draft, ElementRule, Event
 from bridge.mapping.expression import Checker, check, check_bool
@@ -15,7 +15,8 @@ from bridge.mapping.shape import NAME, Section
 from bridge.mapping.syntax import parse
 from bridge.mapping.types import Type
 
-_KEYS: Final = ("version", "topic", "when", "each", "data", "trigger", "doc")
+EVENT_KEYS: Final = ("type", "version", "topic", "when", "each", "data", "trigger", "allow", "doc")
+TRIGGERS: Final = ("change", "snapshot")
 ELEMENT_RULES: Final = ("added", "removed", "changed")
 MAX_TOPIC: Final = 249  # Kafka's limit
 _TOPIC: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
@@ -35,9 +36,7 @@ def check_events(top: Section, draft: Draft, root_only: frozenset[str]) -> None:
 
 
 def _event(name: str, section: Section, model: Type, root_only: frozenset[str]) -> Event:
-    section.only(*_KEYS)
-    if "trigger" in section:
-        section.bad("M005", "trigger", "'trigger:' is not supported yet")
+    section.only(*EVENT_KEYS)
     version = section.data.get("version", 1)
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         section.bad("M004", "version", "a version is a whole number from 1")
@@ -45,19 +44,37 @@ def _event(name: str, section: Section, model: Type, root_only: frozenset[str]) 
     topic = section.text("topic", required=True) or ""
     if topic and (not set(topic) <= _TOPIC or len(topic) > MAX_TOPIC):
         section.bad("M004", "topic", f"'{topic[:60]}' cannot be a topic", "letters, digits, '.', '_' and '-'")
-    event = Event(name, version, topic, section.place)
+    event = Event(_type(name, section), version, topic, section.place, section.path, _triggers(section))
     scope = RuleScope(model, None, root_only)
     if (source := section.source("each")) is not None:
         event.each = _element_rule(source, scope)
         if event.each is None:
             return event
         scope = RuleScope(model, event.each.list_field.type.item, root_only)
-    elif section.data.get("when") is None:
+    elif section.data.get("when") is None and event.triggers != {"snapshot"}:
         section.missing("when", "when: created()")
     if (source := section.source("when")) is not None:
-        event.when = check_bool(source, scope)
+        event.when, event.source = check_bool(source, scope), source
     _data(section, event, scope)
     return event
+
+
+def _type(name: str, section: Section) -> str:
+    """The published type: the key, or ``type:`` where two versions stand side by side."""
+    text = section.text("type")
+    if text is not None and not NAME.match(text):
+        section.bad("M004", "type", f"'{text[:60]}' cannot be an event's type", "letters, digits and _")
+        return name
+    return text or name
+
+
+def _triggers(section: Section) -> frozenset[str]:
+    found = section.texts("trigger") if "trigger" in section else [("change", section.path)]
+    for text, path in found:
+        if text not in TRIGGERS:
+            hint = did_you_mean(text, TRIGGERS) or f"there are {', '.join(TRIGGERS)}"
+            section.report.add("M004", path, f"there is no trigger '{text[:60]}'", hint)
+    return frozenset(text for text, _ in found)
 
 
 def _element_rule(source: Source, scope: RuleScope) -> ElementRule | None:
@@ -113,15 +130,8 @@ def _data(section: Section, event: Event, scope: RuleScope) -> None:
                 items.bad("M004", name, f"'{name}' cannot be a payload field")
             elif items.data[name] is None:
                 _named(event, Source(section.report, items.at(name), name), scope)
-            elif isinstance(items.data[name], dict):
-                items.bad(
-                    "M005",
-                    name,
-                    "a payload field with keys of its own is not supported yet",
-                    "write 'type = expression'",
-                )
             else:
-                _typed(event, items, name, scope)
+                _made(event, items, name, scope)
 
 
 def _named(event: Event, source: Source, scope: RuleScope) -> None:
@@ -136,19 +146,17 @@ def _named(event: Event, source: Source, scope: RuleScope) -> None:
         return
     if any(item.name == found.name for item in event.data):
         source.add("M029", 0, f"the payload has '{found.name}' twice")
-    event.data.append(DataItem(found.name, found.type, found, source.place))
+    event.data.append(DataItem(found.name, found.type, source.place, source.path, found))
 
 
-def _typed(event: Event, items: Section, name: str, scope: RuleScope) -> None:
-    text = items.text(name)
-    parts = typed_expression(items.report, items, name, text) if text is not None else None
-    if parts is None:
-        return
-    kind, source = parts
-    if kind.kind == "enum":
-        items.bad("M025", name, "a payload expression has no type enum", "use string, or name a model field")
-        return
-    value = check(source, scope)
-    if value is not None:
-        assignable(source, value, kind)
-        event.data.append(DataItem(name, kind, value, source.place))
+def _made(event: Event, items: Section, name: str, scope: RuleScope) -> None:
+    """A member of its own: ``name: type = expression``, or a mapping of keys as in the model."""
+    data = items.data[name]
+    if isinstance(data, dict):
+        inner = Section(items.report, items.at(name), data)
+        inner.only(*PAYLOAD_KEYS)
+        field = made(inner, name, scope)
+    else:
+        field = short(items, name, scope)
+    if field is not None:
+        event.data.append(DataItem(name, field.type, field.place, items.at(name), made=field))

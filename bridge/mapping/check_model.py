@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any, Final
 
+from bridge.located_yaml import Path
 from bridge.mapping.catalog import Catalog
 from bridge.mapping.diagnostics import Report, Source, did_you_mean
 from bridge.mapping.draft import Draft, ModelField
 from bridge.mapping.expression import check, check_bool
-from bridge.mapping.library import zone
-from bridge.mapping.nodes import Call, Column, Const, Expr, Field, If, Pivot, RowRef, Rows, walk
+from bridge.mapping.nodes import Column, Const, Expr, Pivot, RowRef, Rows, walk
 from bridge.mapping.scope import RowScope, Scope
-from bridge.mapping.shape import NAME, Section
-from bridge.mapping.types import ANY, ROW, Type, fits, parse_type
+from bridge.mapping.shape import Section
+from bridge.mapping.shared import SharedType, enum_codes, named, refine, symbols
+from bridge.mapping.types import ANY, ROW, Type, fits
 
-_LONG: Final = ("type", "from", "codes", "cases", "zone", "absent", "each", "order_by", "where", "fields", "pii", "doc")
+PAYLOAD_KEYS: Final = ("type", "from", "codes", "cases", "zone", "absent", "fields", "pii", "allow", "doc")
+LONG_KEYS: Final = (*PAYLOAD_KEYS, "each", "order_by", "where")
 _SHORT: Final = re.compile(r"\s*(.*?)\s*=(?!=)\s*", re.DOTALL)
 
 
@@ -27,22 +30,23 @@ def check_model(top: Section, draft: Draft, catalog: Catalog | None) -> None:
         draft.fields = fields_of(model, scope)
 
 
-def fields_of(section: Section, scope: RowScope) -> list[ModelField]:
+def fields_of(section: Section, scope: Scope) -> list[ModelField]:
     found = []
     for name in section:
         if not section.name(name, "a field"):
             continue
         value = section.data[name]
         if isinstance(value, dict):
-            field = _long(Section(section.report, section.at(name), value), name, scope)
+            inner = Section(section.report, section.at(name), value)
+            field = _long(inner, name, scope) if isinstance(scope, RowScope) else made(inner, name, scope)
         else:
-            field = _short(section, name, scope)
+            field = short(section, name, scope)
         # A field that could not be understood keeps its name, so that what uses it is not reported too.
         found.append(field if field is not None else ModelField(name, ANY, section.place))
     return found
 
 
-def _short(section: Section, name: str, scope: Scope) -> ModelField | None:
+def short(section: Section, name: str, scope: Scope) -> ModelField | None:
     """``name: type = expression``."""
     text = section.text(name, required=True)
     if text is None:
@@ -50,42 +54,42 @@ def _short(section: Section, name: str, scope: Scope) -> ModelField | None:
     parts = typed_expression(section.report, section, name, text)
     if parts is None:
         return None
-    kind, source = parts
-    value = check(source, scope)
-    if value is None:
-        return ModelField(name, kind, source.place)
-    assignable(source, value, kind)
-    if kind.kind == "enum":
+    shared, source = parts
+    field = _field(name, shared, section, section.at(name), source)
+    field.value = check(source, scope)
+    if field.value is None:
+        return field
+    if shared.codes is None:
+        assignable(source, field.value, field.type)
+    if field.type.kind == "enum" and shared.codes is None:
+        hint = "write type: enum, from: … and codes: on lines of their own, or name an enum of a common file"
+        section.bad("M025", name, "an enum has codes: or cases:", hint)
+    if field.type.kind == "token" and not field.pii:
         section.bad(
-            "M025", name, "an enum has codes: or cases:", "write type: enum, from: … and codes: on lines of their own"
+            "M002", name, "a token says what kind of personal data it stands for", "type: token, from: … and pii: email"
         )
-    return ModelField(name, kind, source.place, value)
+    return field
 
 
-def typed_expression(report: Report, section: Section, name: str, text: str) -> tuple[Type, Source] | None:
+def _field(name: str, shared: SharedType, section: Section, path: Path, source: Source | None) -> ModelField:
+    kind = replace(shared.type, pii=shared.pii) if shared.type.kind == "token" else shared.type
+    field = ModelField(name, kind, section.report.located.place(path), path, {} if source is None else {"from": source})
+    field.codes, field.zone, field.absent, field.pii = shared.codes, shared.zone, shared.absent, shared.pii
+    return field
+
+
+def typed_expression(report: Report, section: Section, name: str, text: str) -> tuple[SharedType, Source] | None:
     """Split ``type = expression``; None with a diagnostic if it is not that."""
     match = _SHORT.match(text)
     if match is None or match.end() == len(text):
         section.bad("M003", name, "write 'type = expression'", f"{name}: string = …")
         return None
-    kind = declared(section, name, match.group(1))
-    if kind is None:
-        return None
-    return kind, Source(report, section.at(name), text[match.end() :], match.end())
-
-
-def declared(section: Section, key: str, text: str) -> Type | None:
-    kind, hint = parse_type(text)
-    if kind is None:
-        section.bad("M025", key, f"unknown type '{text[:60]}'", hint)
-    elif kind.kind == "token":
-        section.bad("M005", key, "type token is not supported yet")
-        return None
-    return kind
+    shared = named(section, name, match.group(1))
+    return None if shared is None else (shared, Source(report, section.at(name), text[match.end() :], match.end()))
 
 
 def assignable(source: Source, value: Expr, kind: Type) -> None:
-    """M016 if the types can never fit, M028 if a null is certain to be possible."""
+    """M016 if the types can never fit."""
     if not fits(value.type, kind):
         hint = {
             "string": "string(…)",
@@ -93,42 +97,29 @@ def assignable(source: Source, value: Expr, kind: Type) -> None:
             "decimal": "round(x, 2) of a double, decimal(…) of text",
         }.get(kind.kind, "")
         source.add("M016", 0, f"the field is {kind}, the expression gives {value.type}", hint)
-    elif not kind.optional and nullable(value):
-        hint = f"coalesce(…, default), or declare it {kind}?"
-        source.add("M028", 0, f"this may be null, and {kind} may not", hint)
-
-
-def nullable(value: Expr) -> bool:
-    """Null is possible by the expression's own form; columns are not asked (the catalog does not say)."""
-    if isinstance(value, Const):
-        return value.value is None
-    if isinstance(value, If):
-        return any(isinstance(part, Const) and part.value is None for part in (value.then, value.other))
-    if isinstance(value, Call):
-        of_list = value.function.name in {"min", "max"} and value.args[0].type.kind == "list"
-        return value.function.nullable or of_list
-    return isinstance(value, Field) and value.type.optional and value.root in {"after", "item"}
 
 
 def _long(section: Section, name: str, scope: RowScope) -> ModelField | None:
-    section.only(*_LONG)
-    if "pii" in section:
-        section.bad("M005", "pii", "'pii:' is not supported yet")
-    if "each" in section:
-        return _each(section, name, scope)
+    section.only(*LONG_KEYS)
+    return _each(section, name, scope) if "each" in section else made(section, name, scope)
+
+
+def made(section: Section, name: str, scope: Scope) -> ModelField | None:
+    """A field with keys of its own, of the model or of one payload."""
     if "fields" in section:
         return _record(section, name, scope)
     text = section.text("type", required=True)
-    kind = declared(section, "type", text) if text is not None else None
-    if kind is None:
+    shared = named(section, "type", text) if text is not None else None
+    if shared is None:
         return None
-    field = ModelField(name, kind, section.place)
+    refine(section, shared)
     source = section.source("from")
+    field = _field(name, shared, section, section.path, source)
     if source is not None:
         field.value = check(source, scope)
-        if field.value is not None and kind.kind != "enum":
-            assignable(source, field.value, kind)
-    if kind.kind == "enum":
+        if field.value is not None and field.type.kind != "enum":
+            assignable(source, field.value, field.type)
+    if field.type.kind == "enum" and field.codes is None:
         _enum(section, field, scope)
     else:
         for key in ("codes", "cases"):
@@ -136,12 +127,12 @@ def _long(section: Section, name: str, scope: RowScope) -> ModelField | None:
                 section.bad("M026", key, f"'{key}:' belongs to type enum")
         if source is None:
             section.missing("from")
-    _absent(section, field)
-    _zone(section, field)
+    if field.type.kind == "token" and not field.pii:
+        section.missing("pii", "the kind of personal data: pii: email")
     return field
 
 
-def _enum(section: Section, field: ModelField, scope: RowScope) -> None:
+def _enum(section: Section, field: ModelField, scope: Scope) -> None:
     if ("codes" in section) == ("cases" in section):
         if "codes" in section:
             section.bad("M026", "cases", "'codes:' and 'cases:' exclude each other")
@@ -151,77 +142,35 @@ def _enum(section: Section, field: ModelField, scope: RowScope) -> None:
     if "codes" in section:
         if "from" not in section:
             section.missing("from")
-        field.codes = _codes(section)
-        symbols = list(field.codes.values())
+        field.codes = enum_codes(section, "codes")
+        names = list(field.codes.values())
     else:
         if "from" in section:
             section.bad("M026", "from", "'cases:' and 'from:' exclude each other")
-        field.cases = []
-        cases = section.section("cases")
-        symbols = list(cases.data) if cases is not None else []
-        for symbol in cases or ():
-            source = cases.source(symbol) if cases is not None else None
-            if source is None:
-                section.report.add(
-                    "M003", (*section.at("cases"), symbol), "a case is a condition", "true for the last one", key=True
-                )
-                continue
-            test = check_bool(source, scope)
-            field.cases.append((symbol, test if test is not None else Const(ROW, None)))
-    _symbols(section, symbols)
-    field.type = Type("enum", field.type.optional, symbols=tuple(dict.fromkeys(symbols)))
+        field.cases = _cases(section, field, scope)
+        names = [symbol for symbol, _ in field.cases]
+    symbols(section, "codes" if "codes" in section else "cases", names)
+    field.type = Type("enum", field.type.optional, symbols=tuple(dict.fromkeys(names)))
 
 
-def _codes(section: Section) -> dict[str | None, str]:
-    """Code → symbol. Keys are text as written; ``null`` is the code of a null."""
-    found: dict[str | None, str] = {}
-    data = section.data["codes"]
-    if isinstance(data, list):
-        return {text: text for text, _ in section.texts("codes")}
-    codes = section.section("codes")
-    for code in codes or ():
-        symbol = codes.text(code, required=True) if codes is not None else None
-        if symbol is not None:
-            found[None if code == "null" else code] = symbol
+def _cases(section: Section, field: ModelField, scope: Scope) -> list[tuple[str, Expr]]:
+    cases = section.section("cases")
+    found: list[tuple[str, Expr]] = []
+    for symbol in cases or ():
+        source = cases.source(symbol) if cases is not None else None
+        if source is None:
+            section.report.add(
+                "M003", (*section.at("cases"), symbol), "a case is a condition", "true for the last one", key=True
+            )
+        else:
+            field.sources[symbol] = source
+        test = check_bool(source, scope) if source is not None else None
+        found.append((symbol, test if test is not None else Const(ROW, None)))
     return found
 
 
-def _symbols(section: Section, symbols: list[str]) -> None:
-    key = "codes" if "codes" in section else "cases"
-    for symbol in symbols:
-        if not NAME.match(symbol):
-            section.bad("M004", key, f"'{symbol}' cannot be an enum's value", "letters, digits and _")
-
-
-def _absent(section: Section, field: ModelField) -> None:
-    if "absent" not in section:
-        return
-    if not field.type.optional:
-        section.bad("M028", "absent", "what is absent becomes null", f"declare it {field.type}?")
-    values = section.data["absent"]
-    if not isinstance(values, list) or any(isinstance(value, (dict, list, float)) or value is None for value in values):
-        section.bad("M003", "absent", "'absent:' is a list of texts and whole numbers", "absent: ['1900-01-01']")
-        return
-    field.absent = list(values)
-
-
-def _zone(section: Section, field: ModelField) -> None:
-    name = section.text("zone")
-    if name is None:
-        return
-    if field.type.kind not in {"timestamp", "date"}:
-        section.bad("M026", "zone", "'zone:' belongs to type timestamp or date")
-        return
-    try:
-        zone(name)
-    except ValueError as error:
-        section.bad("M019", "zone", str(error), "for example Europe/Paris")
-        return
-    field.zone = name
-
-
-def _record(section: Section, name: str, scope: RowScope) -> ModelField | None:
-    for key in ("type", "from", "codes", "cases", "zone", "absent", "order_by", "where"):
+def _record(section: Section, name: str, scope: Scope) -> ModelField | None:
+    for key in ("type", "from", "codes", "cases", "zone", "absent", "pii", "order_by", "where"):
         if key in section:
             section.bad("M026", key, f"a record has no '{key}:'")
     inner = section.section("fields", required=True)
@@ -229,11 +178,11 @@ def _record(section: Section, name: str, scope: RowScope) -> ModelField | None:
         return None
     fields = fields_of(inner, scope)
     kind = Type("record", fields=tuple((field.name, field.type) for field in fields))
-    return ModelField(name, kind, section.place, fields=fields)
+    return ModelField(name, kind, section.place, section.path, fields=fields)
 
 
 def _each(section: Section, name: str, scope: RowScope) -> ModelField | None:
-    for key in ("type", "from", "codes", "cases", "zone", "absent"):
+    for key in ("type", "from", "codes", "cases", "zone", "absent", "pii"):
         if key in section:
             section.bad("M026", key, f"a list has no '{key}:'")
     source, inner = section.source("each"), section.section("fields", required=True)
@@ -243,7 +192,7 @@ def _each(section: Section, name: str, scope: RowScope) -> ModelField | None:
     below = scope.each(rows.alias)
     fields = fields_of(inner, below)
     item = Type("record", fields=tuple((field.name, field.type) for field in fields))
-    field = ModelField(name, Type("list", item=item), section.place, each=rows, fields=fields)
+    field = ModelField(name, Type("list", item=item), section.place, section.path, each=rows, fields=fields)
     for text, path in section.texts("order_by"):
         found = check(Source(section.report, path, text), below)
         if isinstance(found, Column):
@@ -252,7 +201,7 @@ def _each(section: Section, name: str, scope: RowScope) -> ModelField | None:
             section.report.add("M004", path, "'order_by:' names columns")
     where = section.source("where")
     if where is not None:
-        field.where = check_bool(where, below)
+        field.where, field.sources["where"] = check_bool(where, below), where
     return field
 
 

@@ -14,7 +14,7 @@ from bridge.mapping.shape import DOTTED, Section
 from bridge.mapping.types import column_type
 
 TRIMS: Final = ("trim", "ltrim", "rtrim", "upper", "lower")
-_KEYS: Final = ("table", "lookup", "many", "match", "columns", "when", "pick", "pivot")
+ALIAS_KEYS: Final = ("table", "lookup", "many", "match", "columns", "when", "pick", "pivot", "append", "allow", "doc")
 
 
 def check_tables(top: Section, draft: Draft, catalog: Catalog | None) -> None:
@@ -46,7 +46,7 @@ def _root_first(draft: Draft) -> list[Alias]:
 
 
 def _alias(name: str, section: Section, catalog: Catalog | None) -> Alias:
-    section.only(*_KEYS)
+    section.only(*ALIAS_KEYS)
     lookup = "lookup" in section
     if lookup and "table" in section:
         section.bad("M026", "lookup", "'table:' and 'lookup:' exclude each other")
@@ -60,7 +60,20 @@ def _alias(name: str, section: Section, catalog: Catalog | None) -> Alias:
         section.bad("M026", "many", "a lookup is one row")
     if many and "pick" in section:
         section.bad("M026", "pick", "'pick:' chooses one row; this alias has many")
-    return Alias(name, table, section.path, section.place, many=many and not lookup, lookup=lookup)
+    append = section.flag("append")
+    if append and (lookup or "match" in section):
+        section.bad("M026", "append", "'append:' belongs to the root", "a child or a lookup has to be kept")
+    _has_key(section, key, table, catalog)
+    alias = Alias(name, table, section.path, section.place, many=many and not lookup, lookup=lookup, append=append)
+    alias.narrowed = "when" in section or "pick" in section
+    return alias
+
+
+def _has_key(section: Section, key: str, table: str, catalog: Catalog | None) -> None:
+    known = None if catalog is None else catalog.tables.get(table)
+    if known is not None and known.key == ():
+        hint = "give it one, or the connector's message.key.columns, and say so in the catalog: key: [column]"
+        section.bad("M036", key, f"{table} has no primary key: its rows cannot be told apart", hint)
 
 
 def _root(tables: Section, draft: Draft) -> None:
@@ -110,8 +123,24 @@ def _join(section: Section, alias: Alias, draft: Draft, catalog: Catalog | None)
                 "M021", own, f"joins on both '{parents[0]}' and '{parent}'", "all columns must come from one alias"
             )
     alias.parent = parents[0] if parents else None
+    alias.may_be_absent = _may_be_absent(alias, draft, catalog)
     if not match.data:
         section.bad("M003", "match", "'match:' is empty")
+
+
+def _may_be_absent(alias: Alias, draft: Draft, catalog: Catalog | None) -> bool:
+    """Whether the catalog, where it knows both tables, lets the parent of a to-one join be without a row."""
+    parent = None if alias.parent is None or alias.many else draft.aliases[alias.parent]
+    if catalog is None or parent is None or not {alias.table, parent.table} <= catalog.tables.keys():
+        return False
+    columns = catalog.tables[parent.table].columns
+    pairs = {(theirs, own) for own, theirs in alias.match}
+    guaranteed = any(
+        key.references == alias.table and set(zip(key.columns, key.to, strict=False)) == pairs
+        for key in catalog.tables[parent.table].foreign_keys
+    )
+    filled = all(column in columns and columns[column].nullable is False for column, _ in pairs)
+    return not (guaranteed and filled) or alias.narrowed
 
 
 def _circles(tables: Section, draft: Draft) -> None:
@@ -138,13 +167,13 @@ def _row_expressions(section: Section, alias: Alias, draft: Draft, catalog: Cata
     """``when``, ``pick``, ``columns`` and ``pivot``."""
     scope = RowScope(draft.aliases, {alias.name: alias.name}, catalog, bare=alias.name, alone=True)
     if (source := section.source("when")) is not None:
-        alias.when = check_bool(source, scope)
+        alias.when, alias.sources["when"] = check_bool(source, scope), source
     _columns(section, alias, catalog)
     pick = section.section("pick")
     if pick is not None:
         pick.only("where", "first", "last")
         if (source := pick.source("where")) is not None:
-            alias.pick_where = check_bool(source, scope)
+            alias.pick_where, alias.sources["where"] = check_bool(source, scope), source
         if "first" in pick and "last" in pick:
             pick.bad("M026", "last", "'first:' and 'last:' exclude each other")
         for end in ("first", "last"):

@@ -15,16 +15,21 @@ from bridge.mapping.nodes import Column, Expr, Field, Pivot, walk
 from bridge.mapping.rule_code import RuleWriter
 from bridge.mapping.scope import columns_of
 from bridge.mapping.table_code import table_use
-from bridge.mapping.types import Type
+from bridge.mapping.tokens import Tokenise, plain
+from bridge.mapping.types import Type, has_tokens
 from bridge.model import Layout, Mapping, MappingSet, TableUse
 
 
 def compile_set(
-    drafts: Sequence[Draft], source: str, catalog: Catalog | None, files: Sequence[tuple[str, str]]
+    drafts: Sequence[Draft],
+    source: str,
+    catalog: Catalog | None,
+    files: Sequence[tuple[str, str]],
+    tokenise: Tokenise = plain,
 ) -> MappingSet:
-    """Compile sound drafts of one source. ``files`` are those drafts' files, for the digest."""
+    """Compile sound drafts of one source. ``files`` are those drafts' and the common files, for the digest."""
     layouts = _layouts(drafts, catalog)
-    return MappingSet(source, tuple(_mapping(draft, layouts) for draft in drafts), layouts, digest(files))
+    return MappingSet(source, tuple(_mapping(draft, layouts, tokenise) for draft in drafts), layouts, digest(files))
 
 
 def digest(files: Sequence[tuple[str, str]]) -> str:
@@ -77,7 +82,7 @@ def _row_expressions(draft: Draft) -> list[Expr]:
     return found + [e for field in draft.fields for e in field.expressions()]
 
 
-def _mapping(draft: Draft, layouts: dict[str, Layout]) -> Mapping:
+def _mapping(draft: Draft, layouts: dict[str, Layout], tokenise: Tokenise) -> Mapping:
     """Names and slots are fixed here; what the functions do is in the writers."""
     slots = {table: {column: i for i, column in enumerate(layout.columns)} for table, layout in layouts.items()}
     names = Names()
@@ -86,13 +91,14 @@ def _mapping(draft: Draft, layouts: dict[str, Layout]) -> Mapping:
     def slot(table: str, column: str) -> int:
         return slots[table][column]
 
-    emitter = Emitter(names, draft.aliases, slot, nulls)
+    emitter = Emitter(names, draft.aliases, slot, nulls, tokenise=tokenise)
     tables = tuple(table_use(emitter, alias, len(layouts[alias.table].columns)) for alias in draft.aliases.values())
     model = ModelWriter(emitter).function("model", draft.root, draft.fields)
     emitter.passed = _Steps(emitter, draft, tables[0]).passed
     kind = Type("record", fields=tuple((field.name, field.type) for field in draft.fields))
     rules = RuleWriter(emitter, kind)
     root: Alias = draft.aliases[draft.root]
+    events = tuple(rules.rule(event, i) for i, event in enumerate(draft.events))
     return Mapping(
         aggregate=draft.aggregate,
         source=draft.source,
@@ -100,9 +106,12 @@ def _mapping(draft: Draft, layouts: dict[str, Layout]) -> Mapping:
         key_columns=tuple(slot(root.table, column) for column in draft.key),
         fields=tuple(field.name for field in draft.fields),
         model=model,
-        events=tuple(rules.rule(event, i) for i, event in enumerate(draft.events)),
+        events=events,
+        on_change=tuple(rule for rule in events if "change" in rule.triggers),
+        on_snapshot=tuple(rule for rule in events if "snapshot" in rule.triggers),
         on_error=draft.on_error,
         file=draft.file,
+        tokens=any(has_tokens(item.type) for event in draft.events for item in event.data),
     )
 
 

@@ -29,7 +29,9 @@ def converter(kind: Type, zone_name: str = "") -> Convert:
         return _timestamp(zone_name, optional=kind.optional)
     if kind.kind == "date":
         return _date(zone_name, optional=kind.optional)
-    return {"string": _string, "int": _int, "bool": _bool, "double": _double}[kind.kind](optional=kind.optional)
+    return {"string": _string, "token": _string, "int": _int, "bool": _bool, "double": _double}[kind.kind](
+        optional=kind.optional
+    )
 
 
 def missing(value: Any, *, optional: bool) -> Any:

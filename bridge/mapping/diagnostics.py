@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from msgspec import structs
 
 from bridge.located_yaml import Located, Path
 from bridge.model import Diagnostic
+
+if TYPE_CHECKING:
+    from bridge.mapping.shared import SharedType
 
 CODES: Final[dict[str, str]] = {
     "M001": "a key that the language does not have",
@@ -35,7 +40,18 @@ CODES: Final[dict[str, str]] = {
     "M027": "passed() on a field that does not come from the root row alone",
     "M028": "a value that may be null for a field that must not be",
     "M029": "a name that is defined twice",
+    "M030": "codes that differ from the values of the column's enum type",
+    "M031": "two events of one type and version",
+    "M032": "an event whose name is not in the past tense",
+    "M033": "personal data in a payload or an aggregate id",
+    "M034": "a table that nothing reads",
+    "M035": "a condition that can never be true",
+    "M036": "a table without a primary key",
+    "M037": "a shared enum or type that is not sound",
 }
+
+WARNINGS: Final = frozenset({"M005", "M032", "M034"})  # they stop no check
+ALLOWABLE: Final = frozenset({"M030", "M032", "M033", "M034", "M035"})  # a person may know better, and says why
 
 # What a compiled mapping raises as Untranslatable, with field and ``file:line``, never with the value.
 RUNTIME_CODES: Final[dict[str, str]] = {
@@ -68,6 +84,9 @@ class Report:
     def __init__(self, located: Located) -> None:
         self.located = located
         self.found: list[Diagnostic] = list(located.diagnostics)
+        self.shared: dict[str, SharedType] = {}
+        self._paths: dict[Diagnostic, Path] = {}
+        self._allowed: list[tuple[Path, str]] = []
 
     def add(
         self, code: str, path: Path, message: str, hint: str = "", *, key: bool = False, offset: int | None = None
@@ -75,11 +94,24 @@ class Report:
         """Report at the value of ``path``, at its key, or at a character of its text."""
         index = self.located.index(path, offset, key=key)
         found = self.located.diagnostic(code, message, index, hint)
+        if code in WARNINGS:
+            found = structs.replace(found, warning=True)
         if found not in self.found:
             self.found.append(found)
+            self._paths[found] = path
+
+    def allow(self, path: Path, code: str) -> None:
+        """Silence a code for everything below ``path``."""
+        self._allowed.append((path, code))
 
     def sorted(self) -> list[Diagnostic]:
-        return sorted(self.found, key=lambda d: (d.line, d.column, d.code))
+        """What was found and not allowed, in the order of the file."""
+        kept = [one for one in self.found if not self._is_allowed(one)]
+        return sorted(kept, key=lambda d: (d.line, d.column, d.code))
+
+    def _is_allowed(self, one: Diagnostic) -> bool:
+        path = self._paths.get(one, ())
+        return any(one.code == code and path[: len(place)] == place for place, code in self._allowed)
 
 
 class Source:

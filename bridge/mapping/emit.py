@@ -34,6 +34,7 @@ from bridge.mapping.nodes import (
     Unary,
     walk,
 )
+from bridge.mapping.tokens import Tokenise, plain
 from bridge.model import UNKNOWN
 
 _ARITHMETIC: Final = {
@@ -105,12 +106,14 @@ class Emitter:
         nulls: tuple[None, ...],
         *,
         passed: Callable[[Field, Any], str] | None = None,
+        tokenise: Tokenise = plain,
     ) -> None:
         self.names = names
         self.aliases = aliases
         self.slot = slot
         self.nulls = nulls
         self.passed = passed
+        self.tokenise = tokenise
         self.anchors: dict[str, Anchor] = {}
         self.roots: dict[str, str] = {}
         self.rough = False

@@ -37,8 +37,12 @@ class RowRef(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Column(Expr):
+    """``nullable``: the catalog says that it takes null. ``pii``: the kind of personal data that it holds."""
+
     row: RowRef
     name: str
+    nullable: bool = False
+    pii: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from bridge.mapping import support
-from bridge.mapping.draft import DataItem, Event, ModelField
+from bridge.mapping.draft import DataItem, Event
 from bridge.mapping.emit import Emitter
-from bridge.mapping.model_code import ModelWriter, conversion, indented
-from bridge.mapping.nodes import Expr, Field, Predicate, walk
+from bridge.mapping.model_code import ModelWriter, indented
+from bridge.mapping.nodes import NOTHING, Expr, Field, Predicate, walk
 from bridge.mapping.types import Type
 from bridge.model import EventRule
 
@@ -49,6 +49,7 @@ class RuleWriter:
             each=each,
             place=event.place,
             looks_at_steps=_says(event, "passed"),
+            triggers=event.triggers,
         )
 
     def prologue(self, event: Event, expressions: list[Expr]) -> list[str]:
@@ -82,7 +83,7 @@ class RuleWriter:
         return made
 
     def data(self, event: Event, name: str) -> Callable[..., dict[str, Any]]:
-        lines = [f"def {name}({_ARGUMENTS}):", *indented(self.prologue(event, [item.value for item in event.data]))]
+        lines = [f"def {name}({_ARGUMENTS}):", *indented(self.prologue(event, event.expressions()))]
         parts = []
         for item in event.data:
             variable = self.names.fresh("d")
@@ -93,12 +94,11 @@ class RuleWriter:
         return made
 
     def item(self, item: DataItem, variable: str) -> list[str]:
-        """A model field is canonical already; anything else is converted. Then it is rendered."""
-        source = self.emitter.see(item.value)
-        if isinstance(item.value, Field) and item.value.type == item.type:
-            lines = [f"{variable} = {source}"]
+        """A model field is canonical already; a field of the payload's own is made here. Then it is rendered."""
+        if item.made is not None:
+            lines = self.writer.field(item.made, variable)
         else:
-            lines = conversion(self.emitter, ModelField(item.name, item.type, item.place), source, variable)
+            lines = [f"{variable} = {self.emitter.see(item.value or NOTHING)}"]
         rendered = self.rendered(item.type, variable)
         return lines if rendered == variable else [*lines, f"{variable} = {rendered}"]
 
@@ -115,6 +115,8 @@ class RuleWriter:
         if kind.kind == "decimal":
             function = self.names.bind(str if kind.scale <= _PLAIN_TEXT_SCALE else support.plain_decimal)
             found = f"{function}({value})"
+        elif kind.kind == "token":
+            found = f"{self.names.bind(self.emitter.tokenise)}({kind.pii!r}, {value})"
         elif kind.kind == "timestamp":
             found = self.emitter.call(support.moment_text, value)
         elif kind.kind == "date":

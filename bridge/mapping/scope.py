@@ -116,7 +116,15 @@ class RowScope(Scope):
         if name not in columns:
             hint = did_you_mean(name, columns)
             return checker.bad("M012", node, f"{table} has no column '{name}'", hint)
-        return Column(column_type(columns[name].type), row, name)
+        known = columns[name]
+        nullable = known.nullable is True and not self._never_null(self.aliases[row.alias], name)
+        return Column(column_type(known.type), row, name, nullable, known.pii)
+
+    def _never_null(self, alias: Alias, name: str) -> bool:
+        """Columns of the primary key, and those that a row was joined by."""
+        table = None if self.catalog is None else self.catalog.tables.get(alias.table)
+        in_key = table is not None and table.key is not None and name in table.key
+        return in_key or any(own == name for own, _ in alias.match)
 
     def inside(self, checker: Checker, node: ast.expr, variable: str, over: Expr, at: ast.expr) -> Scope | None:
         if not isinstance(over, Rows):

@@ -48,6 +48,7 @@ def table_use(emitter: Emitter, alias: Alias, width: int) -> TableUse:
         if parent is not None
         else (),
         kids=tuple(emitter.aliases[kid].index for kid in alias.kids),
+        append=alias.append,
         when=_condition(emitter, alias, f"exists{number}", alias.when),
         pick=pick,
         normalise=_normalise(emitter, alias, width),

@@ -27,6 +27,7 @@ class Type:
     fields: tuple[tuple[str, Type], ...] = ()
     item: Type | None = None
     raw: bool = False
+    pii: str = ""  # of a token: the kind of personal data
 
     def __str__(self) -> str:
         size = f"({self.precision},{self.scale})" if self.kind == "decimal" and self.precision else ""
@@ -74,12 +75,17 @@ def parse_type(text: str) -> tuple[Type | None, str]:
             return None, f"a decimal has 1 to {MAX_PRECISION} digits, and no more of them after the point"
         return Type("decimal", bool(optional), digits, fraction), ""
     if kind not in (*PLAIN, "enum", "token"):
-        return None, did_you_mean(
-            kind, (*PLAIN, "enum", "decimal")
-        ) or f"there are {', '.join(PLAIN)}, decimal(p,s) and enum"
+        known = (*PLAIN, "decimal", "enum", "token")
+        return None, did_you_mean(kind, known) or f"there are {', '.join(PLAIN)}, decimal(p,s), enum and token"
     if precision is not None:
         return None, f"{kind} has no size"
     return Type(kind, bool(optional)), ""
+
+
+def has_tokens(kind: Type) -> bool:
+    """Is there a token in it, however deep?"""
+    inner = [one for _, one in kind.fields] + ([kind.item] if kind.item is not None else [])
+    return kind.kind == "token" or any(has_tokens(one) for one in inner)
 
 
 _SQL: Final[tuple[tuple[str, Type], ...]] = (
@@ -122,6 +128,8 @@ def join(left: Type, right: Type) -> Type:
     kinds = {left.kind, right.kind}
     if kinds == {"int", "decimal"}:
         return Type("decimal", optional, raw=raw)
+    if "token" in kinds:
+        return Type("token", optional)  # what may be personal stays so
     if kinds <= {"enum", "string"}:
         symbols = (*left.symbols, *right.symbols) if kinds == {"enum"} else ()
         return Type("enum" if symbols else "string", optional, symbols=tuple(dict.fromkeys(symbols)), raw=raw)
@@ -141,6 +149,7 @@ def fits(given: Type, declared: Type) -> bool:
         "timestamp": {"timestamp"},
         "date": {"date"},
         "bool": {"bool"},
+        "token": {"string", "int", "enum", "token"},
     }
     if given.kind == "string" and declared.kind in {"date", "timestamp"}:
         return True  # text columns hold dates often enough; the conversion reads them strictly

@@ -129,9 +129,16 @@ def transform(records: Sequence[PlainRecord], settings: SourceSettings, mappings
         pipeline.receive(batch, positions)
         while pipeline.wants_ends:
             pipeline.ends_are(ends)
-        output = pipeline.take()
-        state.committed(b"")
-        yield output
+        yield _taken(pipeline, state)
+        while pipeline.is_held:
+            pipeline.receive((), positions)
+            yield _taken(pipeline, state)
     waiting = pipeline.waiting()
     if waiting is not None:
         raise pipeline.incomplete(waiting)
+
+
+def _taken(pipeline: Pipeline, state: RowState) -> Output:
+    output = pipeline.take()
+    state.committed(b"")
+    return output

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -124,6 +125,11 @@ class RowState:
     def _row(self, data: bytes) -> StoredRow:
         values = _decode(data)
         return StoredRow(values[0], values[1], values[2:])
+
+    def rows_after(self, table: int, place: bytes, limit: int) -> list[tuple[bytes, StoredRow]]:
+        """Up to ``limit`` committed rows of a table beyond ``place`` (b"": from the first), each with its own place."""
+        items = self._store.items(self._prefixes[table], place)
+        return [(key, self._row(data)) for key, data in islice(items, limit)]
 
     # -- named values --------------------------------------------------------------------------------------------------
 

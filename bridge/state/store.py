@@ -20,10 +20,14 @@ _LONGEST_KEY = 480  # LMDB's limit is 511 bytes
 
 
 class Store(Protocol):
-    """Sorted bytes. Keys may be of any length; ``scan`` yields values only, in the order of keys."""
+    """Sorted bytes. Keys may be of any length; ``scan`` yields values only, in the order of keys.
+
+    ``items``: keys as the store holds them (a long one ends in a hash) beyond ``after``, with their values.
+    """
 
     def get(self, key: bytes) -> bytes | None: ...
     def scan(self, prefix: bytes) -> Iterator[bytes]: ...
+    def items(self, prefix: bytes, after: bytes) -> Iterator[tuple[bytes, bytes]]: ...
     def write(self, items: Iterable[tuple[bytes, bytes | None]]) -> None: ...
     def wipe(self) -> None: ...
     def close(self) -> None: ...
@@ -41,6 +45,10 @@ class MemoryStore:
 
     def scan(self, prefix: bytes) -> Iterator[bytes]:
         return iter([self._items[key] for key in sorted(self._families.get(prefix, ()))])
+
+    def items(self, prefix: bytes, after: bytes) -> Iterator[tuple[bytes, bytes]]:
+        keys = sorted(key for key in self._items if key.startswith(prefix) and key > after)
+        return ((key, self._items[key]) for key in keys)
 
     def write(self, items: Iterable[tuple[bytes, bytes | None]]) -> None:
         for key, value in items:
@@ -102,6 +110,15 @@ class LmdbStore:
             if not key.startswith(prefix):
                 return
             yield value
+
+    def items(self, prefix: bytes, after: bytes) -> Iterator[tuple[bytes, bytes]]:
+        cursor = self._read.cursor()
+        found = cursor.set_range(max(prefix, after))
+        if found and cursor.key() == after:
+            found = cursor.next()
+        while found and cursor.key().startswith(prefix):
+            yield cursor.item()
+            found = cursor.next()
 
     def write(self, items: Iterable[tuple[bytes, bytes | None]]) -> None:
         try:

@@ -105,6 +105,7 @@ class PointStore:
         self._process = process
         self._good_reads = good_reads
         self.scan = disk.scan
+        self.items = disk.items
         self.close = close
         self.get = disk.get if good_reads is None else self._get
 
