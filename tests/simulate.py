@@ -62,12 +62,13 @@ def _run(scenario: Scenario, chaos: Chaos, seed: str) -> World:
 
 
 @cache
-def _compiled(taxes: bool, payment: bool, customer: bool, soft_delete: bool) -> MappingSet:  # noqa: FBT001 - a key
-    return compiled(Features(taxes=taxes, payment=payment, customer=customer, soft_delete=soft_delete))
+def _compiled(*has: bool) -> MappingSet:
+    taxes, payment, customer, soft_delete, listed = has
+    return compiled(Features(taxes=taxes, payment=payment, customer=customer, soft_delete=soft_delete, listed=listed))
 
 
 def mappings_for(features: Features) -> MappingSet:
-    return _compiled(features.taxes, features.payment, features.customer, features.soft_delete)
+    return _compiled(features.taxes, features.payment, features.customer, features.soft_delete, features.listed)
 
 
 def _reached(scenario: Scenario, world: World) -> Counter[str]:

@@ -77,7 +77,6 @@ _SEEDED = b"seeded"
 _PARKED = b"parked\x00"
 _RELEASED = b"released\x00"
 _FOUND = b"found\x00"
-FOUND_AT_ONCE = 10_000  # aggregates of the initial snapshot that one Kafka transaction speaks of
 
 
 def _no_lap(_step: str) -> None:
@@ -142,6 +141,7 @@ class Pipeline:
         self._to_ask = (
             asked if self._end_offset < 0 else []
         )  # mappings whose snapshot is to be told, before any transaction
+        self._before: dict[InputPartition, int] = {}
         self._held: dict[InputPartition, int] | None = None  # where to start again while it is being told
         self._records: list[OutboundRecord] = []
         self._counts = Counts()
@@ -160,6 +160,7 @@ class Pipeline:
         Untranslatable (policy ``stop``, or too many failures). After an error the pipeline is of no more use: what it
         had not given to ``take`` is dropped with it.
         """
+        self._remember_place()
         runs = [(number, self._decode.records(run, number)) for number, run in self._by_partition(records)]
         self._lap("decode")
         for number, decoded in runs:
@@ -186,11 +187,15 @@ class Pipeline:
 
     def ends_are(self, ends: Mapping[InputPartition, int]) -> None:
         """The partitions' ends, captured after everything received so far."""
+        self._remember_place()
         self._assemble.ends_are({self._numbers[p]: end for p, end in ends.items() if p in self._numbers})
         self._proceed()
 
+    def _remember_place(self) -> None:
+        if self._to_ask and self._held is None:
+            self._before = self._resume()
+
     def _proceed(self) -> None:
-        resume = self._resume() if self._to_ask else None
         self._queue.extend(self._assemble.release())
         self._lap("assemble")
         while self._queue:
@@ -198,7 +203,7 @@ class Pipeline:
             if isinstance(item, Seeds):
                 self._seeds(item)
             elif self._to_ask and not self._tell_snapshot(item):
-                self._held = self._held or resume
+                self._held = self._held or self._before
                 return
             else:
                 self._transaction(item)
@@ -312,7 +317,7 @@ class Pipeline:
         self._snapshot_done()
         while self._to_ask:
             number = self._to_ask[0]
-            room = FOUND_AT_ONCE - self._counts.found
+            room = self.source.found_at_once - self._counts.found
             if self._counts.seeds or room <= 0:
                 return False
             if self._aggregate.is_seeded(number) and self._tell_some(number, room, first):

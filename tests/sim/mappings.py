@@ -51,6 +51,13 @@ def mapping_text(features: Features) -> str:
     data:
       orderId:
       was: string? = before.group"""
+    if features.listed:
+        events += f"""
+  OrderListed:
+    topic: {EVENTS_TOPIC}
+    trigger: snapshot
+    when: created() and status != 'CANCELLED'
+    data: [orderId, total, lines]"""
     return f"""\
 aggregate: Order
 source: legacy

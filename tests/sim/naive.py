@@ -16,6 +16,7 @@ from tests.sim.workload import CUSTOMER, LINE, ORDER, PAYMENT, TAX, Features
 
 Tables = dict[str, dict[Key, Row]]
 Model = dict[str, Any]
+BEFORE_ALL = -1  # stands for a transaction, where there was none
 STATUS = {"N": "NEW", "P": "PLACED", "S": "SHIPPED", "X": "CANCELLED"}
 
 
@@ -59,12 +60,28 @@ def truth(database: Database, features: Features, seeds: Iterable[SeedRow]) -> T
         while waiting and waiting[0][0] <= transaction.index:
             _, name, key, row = waiting.pop(0)
             tables[name][key] = row
+        if transaction.index == 0 and features.listed:
+            _listed(tables, transaction, features, result)
         result.time_ms = max(result.time_ms, transaction.ts_ms)
         before = {name: dict(rows) for name, rows in tables.items()}
         moved = _apply(tables, transaction)
         before[CUSTOMER] = tables[CUSTOMER]  # lookups are read as of the commit, for both images
         _units(before, tables, moved, transaction, features, result)
     return result
+
+
+def _listed(tables: Tables, first: Transaction, features: Features, result: Truth) -> None:
+    """What the initial snapshot found is told before the first transaction, as of its time."""
+    for key in sorted(tables[ORDER]):
+        try:
+            model = _model(tables, key[0], features)
+        except Unknown:
+            result.parked.add(str(key[0]))
+            continue
+        if model is not None and model["status"] != "CANCELLED":
+            data = _some(model, "orderId", "total", "lines")
+            event = Event(EVENTS_TOPIC, str(key[0]), "OrderListed", data, BEFORE_ALL, first.ts_ms, first.ts_ms)
+            result.events.append(event)
 
 
 def _start(database: Database, features: Features) -> Tables:

@@ -31,6 +31,7 @@ class Features:
     soft_delete: bool = False
     full: frozenset[str] = frozenset()
     poison: bool = False
+    listed: bool = False  # what the initial snapshot finds is told
     rekeys: bool = True
     incremental: bool = True
     transactions: int = 15
@@ -92,6 +93,7 @@ def random_features(rng: Random) -> Features:
         incremental=start == "lookup" or rng.random() < 0.4,
         transactions=rng.choice((3, 8, 8, 15, 15, 25)),
         concurrency=rng.choice((0, 1, 3, 6)),
+        listed=rng.random() < 0.5,
     )
 
 

@@ -420,7 +420,13 @@ def source_settings(scenario: Scenario) -> SourceSettings:
     layout = scenario.layout
     if layout.single_log:
         return SourceSettings(
-            "legacy", "postgresql", log=layout.log(), dead_letter_topic=DEAD_LETTERS, max_share=1.0, of_last=10_000
+            "legacy",
+            "postgresql",
+            log=layout.log(),
+            dead_letter_topic=DEAD_LETTERS,
+            max_share=1.0,
+            of_last=10_000,
+            found_at_once=1,
         )
     return SourceSettings(
         "legacy",
@@ -430,4 +436,5 @@ def source_settings(scenario: Scenario) -> SourceSettings:
         dead_letter_topic=DEAD_LETTERS,
         max_share=1.0,
         of_last=10_000,
+        found_at_once=1,
     )
