@@ -12,6 +12,7 @@ from bridge.mapping.draft import Alias, Draft, ModelField
 from bridge.mapping.nodes import Call, Column, Each, Expr, Field, If, Pivot, RowRef, Rows, walk
 
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_NOUNS: Final = frozenset("bed bleed breed deed embed feed greed led need red reed seed shed speed steed weed".split())
 _IRREGULAR: Final = frozenset(
     """
     become began begun bent bet bid bound bought broke broken brought built burst came caught chosen chose cut dealt done
@@ -44,7 +45,7 @@ def lint(report: Report, draft: Draft, catalog: Catalog | None, *, is_whole: boo
 def in_past_tense(name: str) -> bool:
     """Does any word of ``OrderPlacedByPhone`` read as a past participle?"""
     words = [word.lower() for word in _WORD.findall(name)]
-    return any((word.endswith("ed") and len(word) > 3) or word in _IRREGULAR for word in words)  # noqa: PLR2004 - not 'red'
+    return any((word.endswith("ed") and word not in _NOUNS) or word in _IRREGULAR for word in words)
 
 
 def _every(fields: list[ModelField]) -> Iterator[ModelField]:

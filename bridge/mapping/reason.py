@@ -124,7 +124,7 @@ def _assume(facts: Facts, node: Expr, holds: bool) -> list[Facts]:  # noqa: FBT0
     if isinstance(node, IsNull):
         return _is_null(facts, node.operand, null=holds != node.negated)
     if isinstance(node, Predicate):
-        return _predicate(facts, node) if holds else [facts]
+        return _predicate(facts, node) if holds else _not_predicate(facts, node)
     if isinstance(node, Const):
         return [facts] if node.value is holds or not isinstance(node.value, bool) else []
     if isinstance(node, If):
@@ -135,12 +135,19 @@ def _assume(facts: Facts, node: Expr, holds: bool) -> list[Facts]:  # noqa: FBT0
             for more in assume(one, part, holds=holds)
         ]
     if isinstance(node, Call):
-        return facts.there(node.args[0]) if node.function.name == "match" and holds else [facts]
+        return _not_null(facts, node.args[0]) if node.function.name == "match" and holds else [facts]
     if node.type.kind == "bool" and isinstance(node, (Field, Column)):
         domain = facts.domain(node)
         return facts.narrowed(
             node, replace(domain, allowed=frozenset({holds}) & (domain.allowed or {holds}), null=False)
         )
+    return [facts]
+
+
+def _not_null(facts: Facts, node: Expr) -> list[Facts]:
+    """What needs a value and did not fail had one."""
+    if isinstance(node, (Column, Field, Pivot)):
+        return facts.narrowed(node, replace(facts.domain(node), null=False))
     return [facts]
 
 
@@ -170,7 +177,7 @@ def _compared(facts: Facts, node: Compare, holds: bool) -> list[Facts]:  # noqa:
         known = _constant(op, left.value, right.value)
         return [facts] if known is None or known == holds else []
     if op in _ORDERINGS:
-        return [more for one in facts.there(left) for more in one.there(right)]
+        return [more for one in _not_null(facts, left) for more in _not_null(one, right)]
     op = op if holds else _OPPOSITE[op]
     if isinstance(left, Const) and op in {"==", "!="}:
         left, right = right, left
@@ -239,6 +246,10 @@ def _predicate(facts: Facts, node: Predicate) -> list[Facts]:
             found += is_now.with_existing("before", is_there=False)
             found += _compare(is_now, Compare(node.type, "!=", then, node.value), holds=True)
     return found
+
+
+def _not_predicate(facts: Facts, node: Predicate) -> list[Facts]:
+    return facts.with_existing("after", is_there=True) if node.name == "deleted" else [facts]
 
 
 def _before(node: Field) -> Field:
