@@ -18,13 +18,14 @@ class _Sense:
 
     def __init__(self, draft: Draft) -> None:
         self.draft = draft
-        self.nulls = Nulls(draft.aliases)
+        self.nulls = Nulls({})  # a table's own condition speaks for its rows, not for itself
 
     def check(self) -> None:
         for alias in self.draft.aliases.values():
             for name, condition in (("when", alias.when), ("where", alias.pick_where)):
                 if condition is not None:
                     self.condition(condition, alias.sources[name], [Facts()])
+        self.nulls = Nulls(self.draft.aliases)
         self.fields(self.draft.fields, Facts())
         for event in self.draft.events:
             self.event(event)
