@@ -126,7 +126,8 @@ class Aggregate:
             old.setdefault((change.table, change.row_key), None)
             if change.before is not None:  # of several changes that speak of one key, one had it before
                 old[change.table, change.old_key] = change.before
-        now = _View(self._rows, {(c.table, c.row_key): c.after for c in net if c.table in self.appended})
+        facts = [change for change in net if change.table in self.appended] if self.appended else ()
+        now = _View(self._rows, {(change.table, change.row_key): change.after for change in facts})
         then = _View(self._rows, old)
         self._apply(net, position, then)
         changed = {change.table for change in net}

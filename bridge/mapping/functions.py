@@ -156,8 +156,18 @@ _TABLE: Final[tuple[Function, ...]] = (
     Function("max", ("any", "any*"), _most, b.largest, "max(3, 2)", "3", "the largest; of a list: null if it is empty"),
     Function("sum", ("list",), _number, b.total, "sum(x.qty for x in lines)", "6", "the sum; 0 for an empty list"),
     Function("count", ("list",), INT, b.count, "count(x for x in lines if x.qty > 1)", "2", "how many there are"),
-    Function("any", ("bools",), BOOL, any, "any(x.qty > 2 for x in lines)", "true", "does it hold for one of them"),
-    Function("all", ("bools",), BOOL, all, "all(x.qty > 2 for x in lines)", "false", "does it hold for every one"),
+    Function(
+        "any",
+        ("bools",),
+        BOOL,
+        b.holds_for_any,
+        "any(x.qty > 2 for x in lines)",
+        "true",
+        "does it hold for one of them",
+    ),
+    Function(
+        "all", ("bools",), BOOL, b.holds_for_all, "all(x.qty > 2 for x in lines)", "false", "does it hold for every one"
+    ),
     Function(
         "first", ("list",), _first, b.first, "first(x.qty for x in lines)", "1", "the first, or null", nullable=True
     ),

@@ -12,7 +12,19 @@ from zoneinfo import ZoneInfo
 
 import re2  # type: ignore[import-untyped,import-not-found,unused-ignore]  # it ships no types
 
-from bridge.mapping.values import MAX_TEXT, add, add_rough, bounded_text, greater, known, less, number, reject, wrong
+from bridge.mapping.values import (
+    MAX_TEXT,
+    add,
+    add_rough,
+    bounded_text,
+    greater,
+    known,
+    less,
+    number,
+    reject,
+    truth,
+    wrong,
+)
 
 MAX_PAD, MAX_ROUND, MAX_SCALE = 1000, 20, 38
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -189,6 +201,15 @@ def total_rough(values: Iterable[Any]) -> int | Decimal:
 
 def count(values: Iterable[Any]) -> int:
     return len(values) if isinstance(values, (list, tuple)) else sum(1 for _ in values)
+
+
+def holds_for_any(values: Iterable[Any]) -> bool:
+    """Only true and false are conditions: a text is no answer."""
+    return any(map(truth, values))
+
+
+def holds_for_all(values: Iterable[Any]) -> bool:
+    return all(map(truth, values))
 
 
 def first(values: Iterable[Any]) -> Any:
