@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.cli.common import mapping_set
 from bridge.config import load
 from bridge.errors import ConfigInvalid
 
@@ -53,3 +54,43 @@ def test_properties_that_exactly_once_rests_on_are_not_the_users(tmp_path: Path)
     with pytest.raises(ConfigInvalid) as caught:
         load(write(tmp_path, bad))
     assert [problem.code for problem in caught.value.diagnostics] == ["C005"]
+
+
+TOKENS = (
+    GOOD.replace(', sasl.password: "${env:KAFKA_PASSWORD}"', "") + 'tokens: {key_id: k1, key: "${env:TOKEN_KEY}"}\n'
+)
+
+
+def test_a_token_is_stable_and_needs_a_long_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN_KEY", "a key of thirty-two letters, see")
+    config = load(write(tmp_path, TOKENS))
+    assert config.secrets == ("a key of thirty-two letters, see",)
+    assert config.tokenise is not None
+    token = config.tokenise("email", "ann@example.org")
+    assert token.startswith("k1.")
+    assert len(token) == len("k1.") + 27
+    assert "ann" not in token
+    assert config.tokenise("email", "ann@example.org") == token
+    assert config.tokenise("name", "ann@example.org") != token
+    monkeypatch.setenv("TOKEN_KEY", "short")
+    with pytest.raises(ConfigInvalid) as caught:
+        load(write(tmp_path, TOKENS))
+    assert [problem.code for problem in caught.value.diagnostics] == ["C010"]
+    assert "short" not in str(caught.value).replace("is short", "")
+
+
+def test_tokens_without_a_key_do_not_start(tmp_path: Path) -> None:
+    (tmp_path / "customer.yaml").write_text(
+        """
+aggregate: Customer
+source: legacy
+key: cust.id
+tables: {cust: {table: public.cust}}
+model: {contact: {type: token, from: cust.email, pii: email}}
+events: {CustomerAdded: {topic: crm, when: created(), data: [contact]}}
+"""
+    )
+    assert mapping_set(tmp_path, "legacy", None).mappings
+    with pytest.raises(ConfigInvalid) as caught:
+        mapping_set(tmp_path, "legacy", None, None)
+    assert [problem.code for problem in caught.value.diagnostics] == ["C010"]

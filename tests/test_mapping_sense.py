@@ -270,3 +270,73 @@ def test_nothing_is_computed_from_a_token(call: str) -> None:
 )
 def test_the_past_tense(name: str, past: bool) -> None:  # noqa: FBT001 - the expectation
     assert in_past_tense(name) is past
+
+
+OUTBOX = """
+aggregate: Entry
+source: legacy
+key: entry.id
+tables:
+  entry:
+    table: public.outbox
+    append: true
+model:
+  entryId: string = entry.id
+events:
+  EntryWritten:
+    topic: entries
+    when: created()
+    data: [entryId]
+"""
+
+
+def test_rows_that_are_not_kept_cannot_be_read_elsewhere() -> None:
+    other = OUTBOX.replace("aggregate: Entry", "aggregate: Other").replace("EntryWritten", "OtherWritten")
+    kept = other.replace("    append: true\n", "")
+    assert diagnose([("a.yaml", OUTBOX)]) == []
+    found = diagnose([("a.yaml", OUTBOX), ("b.yaml", kept)])
+    assert [(one.code, one.file, one.line) for one in found] == [("M026", "a.yaml", 8)]
+    elsewhere = kept.replace("source: legacy", "source: other")
+    assert diagnose([("a.yaml", OUTBOX), ("b.yaml", elsewhere)]) == []
+
+
+def test_only_a_root_may_be_appended() -> None:
+    child = BASE.replace("MODEL", "").replace("WHEN", "created()").replace("many: true", "many: true\n    append: true")
+    assert codes(child) == ["M026"]
+
+
+def test_names_of_events_across_files() -> None:
+    other = OUTBOX.replace("aggregate: Entry", "aggregate: Other")
+    found = diagnose(
+        [("a.yaml", OUTBOX.replace("    append: true\n", "")), ("b.yaml", other.replace("    append: true\n", ""))]
+    )
+    assert [(one.code, one.file) for one in found] == [("M031", "b.yaml")]
+    versioned = other.replace("    append: true\n", "").replace("    topic:", "    version: 2\n    topic:")
+    assert diagnose([("a.yaml", OUTBOX.replace("    append: true\n", "")), ("b.yaml", versioned)]) == []
+
+
+COMMON = """
+enums:
+  Kind: {A: ALPHA, null: NONE}
+types:
+  Money: decimal(12,2)
+  Day: {type: 'date?', absent: ['1900-01-01']}
+"""
+
+
+@pytest.mark.parametrize(
+    ("field", "found"),
+    [
+        ("Kind = entry.knd", []),
+        ("Kind? = entry.knd", []),
+        ("Money = entry.cents / 100", []),
+        ("Money? = entry.cents", []),
+        ("{type: Day, from: entry.day}", []),
+        ("Mony = entry.cents", ["M025"]),
+        ("{type: Kind, from: entry.knd, codes: {A: ALPHA}}", ["M026"]),
+    ],
+)
+def test_shared_types(field: str, found: list[str]) -> None:
+    text = OUTBOX.replace("events:", f"  extra: {field}\nevents:")
+    assert [one.code for one in diagnose([("z-common.yaml", COMMON), ("a.yaml", text)])] == found
+    assert diagnose([("a.yaml", text)])
