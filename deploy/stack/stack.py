@@ -27,8 +27,8 @@ from typing import Any, Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from deploy.stack import configs, connect
-from deploy.stack.dist import Account, Dist, make_place, place_for_postgres, postgres_account
+from deploy.stack import configs, connect, mariadb
+from deploy.stack.dist import Dist, make_place, open_place, server_account
 from deploy.stack.process import (
     Command,
     ProcessId,
@@ -44,17 +44,19 @@ from deploy.stack.process import (
 
 HOST = "127.0.0.1"
 DATABASE = "shop"
+DATABASE_ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC"}
 START_SECONDS = 90
 STOP_SECONDS = 20
-SERVICES = ("postgres", "kafka", "connect")
-PORT_NAMES = ("postgres", "kafka", "controller", "connect")
+SERVICES = ("postgres", "kafka", "connect")  # what the bridge itself needs
+EVERY_SERVICE = (*SERVICES, "mariadb")
+PORT_NAMES = ("postgres", "kafka", "controller", "connect", "mariadb")
 # Serial collector and the quick compiler alone: starts fast and stays small on a machine with few cores.
 JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true")
 HEAP = {"kafka": ("-Xms256m", "-Xmx768m"), "connect": ("-Xms128m", "-Xmx768m")}
 
 
 class Stack:
-    """PostgreSQL, Kafka and Kafka Connect, as many of them as `services` names."""
+    """PostgreSQL, Kafka, Kafka Connect and MariaDB, as many of them as `services` names."""
 
     def __init__(
         self,
@@ -64,11 +66,11 @@ class Stack:
         exactly_once_source: bool = False,
         progress: Callable[[str], None] = print,
     ) -> None:
-        unknown = set(services) - set(SERVICES)
+        unknown = set(services) - set(EVERY_SERVICE)
         if unknown:
-            raise ValueError(f"unknown services {sorted(unknown)}; there are {SERVICES}")
+            raise ValueError(f"unknown services {sorted(unknown)}; there are {EVERY_SERVICE}")
         self.home = home.resolve()
-        self.services = tuple(service for service in SERVICES if service in services)
+        self.services = tuple(service for service in EVERY_SERVICE if service in services)
         self.exactly_once_source = exactly_once_source
         self.progress = progress
         self.dist = Dist()
@@ -126,6 +128,11 @@ class Stack:
             "dbname": DATABASE,
         }
 
+    @property
+    def mariadb(self) -> dict[str, str | int]:
+        """How to connect to MariaDB as its administrator: host, port and user, as pymysql.connect takes them."""
+        return mariadb.connection(HOST, self._ports["mariadb"])
+
     def alive(self) -> dict[str, bool]:
         """Which services run."""
         return {name: name in self._servers and self._servers[name].alive() for name in self.services}
@@ -147,7 +154,7 @@ class Stack:
 
     def install(self) -> None:
         """Download what the servers are made of, once for all stacks."""
-        self.dist.install(self.progress)
+        self.dist.install(self.services, self.progress)
 
     def start(self, *, detached: bool = False) -> None:
         """Start all services and wait until each answers. A home that was stopped without wiping resumes its data."""
@@ -167,7 +174,7 @@ class Stack:
 
     def stop(self, wipe: bool = False) -> None:  # noqa: FBT001, FBT002 - part of the agreed interface
         """Stop all services; with `wipe` at once, and remove the data."""
-        for name in ("connect", "kafka", "postgres"):  # who uses others ends first
+        for name in ("connect", "kafka", "postgres", "mariadb"):  # who uses others ends first
             server = self._servers.pop(name, None)
             if server is not None and wipe:
                 server.kill()
@@ -175,7 +182,8 @@ class Stack:
                 server.stop(STOP_SECONDS)
         self._save()
         if wipe:
-            shutil.rmtree(place_for_postgres(self._postgres_data), ignore_errors=True)
+            for data in (self._postgres_data, self._mariadb_data):
+                shutil.rmtree(open_place(data), ignore_errors=True)
             shutil.rmtree(self.home / "data", ignore_errors=True)
             (self.home / "stack.json").unlink(missing_ok=True)
 
@@ -236,6 +244,10 @@ class Stack:
     def _postgres_data(self) -> Path:
         return self.home / "data" / "postgres"
 
+    @property
+    def _mariadb_data(self) -> Path:
+        return self.home / "data" / "mariadb"
+
     def _refuse_second(self) -> None:
         running = Stack.attach(self.home)
         if running is not None and any(running.alive().values()):
@@ -276,6 +288,7 @@ class Stack:
             "postgres": self._postgres_answers,
             "kafka": self._kafka_answers,
             "connect": lambda: connect.answers(self.connect_url),
+            "mariadb": lambda: mariadb.answers(self.mariadb),
         }
         wait_for_answer(self._servers[service], answers[service], START_SECONDS)
         if service == "postgres":
@@ -284,13 +297,13 @@ class Stack:
 
     def _preparations(self) -> list[Command]:
         commands = []
-        if "postgres" in self.services and not (place_for_postgres(self._postgres_data) / "PG_VERSION").exists():
-            place = make_place(self._postgres_data)
-            account = postgres_account()
-            if account is not None:
-                os.chown(place, account.user, account.group)
+        if "postgres" in self.services and not (open_place(self._postgres_data) / "PG_VERSION").exists():
+            place = _owned_place(self._postgres_data)
             initdb = ["-D", str(place), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
             commands.append(self._postgres_command("initdb", "initdb", initdb))
+        if "mariadb" in self.services and not (open_place(self._mariadb_data) / "mysql").exists():
+            place = _owned_place(self._mariadb_data)
+            commands.append(self._mariadb_command("mariadb-install-db", mariadb.preparation(place)))
         if "kafka" in self.services and not (self.home / "data" / "kafka" / "meta.properties").exists():
             identity = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             config = str(self.home / "kafka.properties")
@@ -301,10 +314,14 @@ class Stack:
 
     def _command(self, service: str) -> Command:
         if service == "postgres":
-            place = place_for_postgres(self._postgres_data)
+            place = open_place(self._postgres_data)
             settings = str(self.home / "postgresql.conf")
             return self._postgres_command(
                 "postgres", "postgres", ["-D", str(place), *configs.postgres_options(Path(settings))]
+            )
+        if service == "mariadb":
+            return self._mariadb_command(
+                "mariadb", mariadb.server(open_place(self._mariadb_data), HOST, self._ports["mariadb"])
             )
         config = str(self.home / f"{service}.properties")
         main = {"kafka": "kafka.Kafka", "connect": "org.apache.kafka.connect.cli.ConnectDistributed"}[service]
@@ -316,20 +333,21 @@ class Stack:
         return Command(name, [*jvm, *arguments], self.log_file(name), self.home)
 
     def _postgres_command(self, name: str, program: str, arguments: Sequence[str]) -> Command:
-        account = postgres_account() or Account(os.geteuid(), os.getegid())
-        as_root = os.geteuid() == 0
         return Command(
             name,
             [str(self.dist.postgres / "bin" / program), *arguments],
             self.log_file(name),
             Path("/"),
-            user=account.user if as_root else None,
-            group=account.group if as_root else None,
-            environment={"LC_ALL": "C", "TZ": "UTC"},
+            server_account(),
+            environment=DATABASE_ENVIRONMENT,
             # the server's immediate shutdown, which takes its children along
             death_signal=signal.SIGQUIT if program == "postgres" else signal.SIGKILL,
             stop_signal=signal.SIGINT,  # its fast shutdown, which does not wait for clients
         )
+
+    def _mariadb_command(self, name: str, arguments: Sequence[str]) -> Command:
+        log = self.log_file(name)
+        return Command(name, arguments, log, Path("/"), server_account(), environment=DATABASE_ENVIRONMENT)
 
     def _postgres_answers(self) -> bool:
         ready = [str(self.dist.postgres / "bin" / "pg_isready"), "-q", "-h", HOST, "-U", "postgres"]
@@ -372,3 +390,12 @@ class Stack:
             whole = self.home / f"stack.json.{os.getpid()}"
             whole.write_text(json.dumps(record, indent=2) + "\n")
             whole.replace(self.home / "stack.json")  # a reader sees the old one or the new one
+
+
+def _owned_place(data: Path) -> Path:
+    """The directory for a database server's data, owned by the account that it runs as."""
+    place = make_place(data)
+    account = server_account()
+    if account is not None:
+        os.chown(place, account.user, account.group)
+    return place
