@@ -20,6 +20,7 @@ Convert = Callable[[Any], Any]
 PLACEHOLDER = "__debezium_unavailable_value"  # TOAST: unchanged and not in the record (PostgreSQL connector reference)
 PLACEHOLDER_BASE64 = "X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="
 
+_MONEY_DIGITS = 2  # the connector's money.fraction.digits
 _MILLISECOND_DIGITS = 3  # adaptive: up to timestamp(3) as milliseconds, finer as microseconds
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = date(1970, 1, 1)
@@ -109,6 +110,8 @@ def from_catalog(sql_type: str, decimal_mode: str = "precise") -> Convert | None
     base, size, scale, zone = match[1].lower(), match[2], match[3], (match[4] or "").lower()
     if base in {"numeric", "decimal"} and decimal_mode == "precise":
         return _variable_decimal if size is None else _decimal(int(scale or 0))
+    if base == "money" and decimal_mode == "precise":
+        return _decimal(_MONEY_DIGITS)
     if base == "date":
         return _days
     if base == "timestamptz" or (base == "timestamp" and zone == "with time zone"):

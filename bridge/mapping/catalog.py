@@ -81,6 +81,7 @@ class Catalog(msgspec.Struct, frozen=True):
 
     tables: dict[str, CatalogTable]
     connector: str = ""
+    doc: str = ""
 
     @classmethod
     def of(cls, types: Mapping[str, Mapping[str, str]]) -> Catalog:
@@ -113,7 +114,7 @@ def read(text: str, file: str) -> tuple[Catalog, list[Diagnostic]]:
     top.only("connector", "tables", "doc")
     tables = top.section("tables", required=True)
     found = {name: _table(one) for name in tables or () if (one := tables and tables.section(name))}
-    return Catalog(found, top.text("connector") or ""), report.sorted()
+    return Catalog(found, top.text("connector") or "", top.text("doc") or ""), report.sorted()
 
 
 def _table(section: Section) -> CatalogTable:
@@ -185,25 +186,47 @@ def _foreign_keys(section: Section) -> list[ForeignKey]:
 # -- text out ----------------------------------------------------------------------------------------------------------
 
 
+_PLAIN: Final = re.compile(r"[A-Za-z_]\w*(?:[ .]\w+)*(?:\(\d+(?:,\d+)?\)(?: \w+)*)?(?:\[\])?", re.ASCII)
+_ONE_LINE: Final = re.compile(r"[^\x00-\x1f\x7f-\xa0\u2028\u2029\ufeff]*")
+
+
 class _Dumper(yaml.SafeDumper):
     """Short lists and mappings of plain values on one line, the rest as blocks."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - PyYAML's signature
         super().increase_indent(flow, indentless=False)
 
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
+        return True
+
     def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> Any:  # noqa: ARG002, FBT001
         return super().represent_sequence(tag, sequence, flow_style=all(isinstance(v, str) for v in sequence))
 
     def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> Any:  # noqa: ARG002, FBT001
-        small = "type" in mapping or "references" in mapping
+        small = isinstance(mapping, _OneLine)
         return super().represent_mapping(tag, mapping, flow_style=small)
+
+    def represent_text(self, text: str) -> Any:
+        """Unquoted only where every reader of YAML takes it for this text; escaped where it is not one plain line."""
+        style = None if _PLAIN.fullmatch(text) else "'" if _ONE_LINE.fullmatch(text) else '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+class _OneLine(dict[str, Any]):
+    """Written as ``{key: value}``."""
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+_Dumper.add_representer(_OneLine, _Dumper.represent_dict)
 
 
 def write(catalog: Catalog) -> str:
     """The YAML of a catalog: the same text for the same catalog, whatever the order in which it was read."""
-    data: dict[str, Any] = {"connector": catalog.connector} if catalog.connector else {}
+    data: dict[str, Any] = {"doc": catalog.doc} if catalog.doc else {}
+    if catalog.connector:
+        data["connector"] = catalog.connector
     data["tables"] = {name: _table_data(catalog.tables[name]) for name in sorted(catalog.tables)}
-    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
+    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 30)
     return text
 
 
@@ -220,9 +243,10 @@ def _table_data(table: CatalogTable) -> dict[str, Any]:
 
 
 def _column_data(column: CatalogColumn) -> str | dict[str, Any]:
-    if column.default is None and not column.comment and not column.pii:
-        return column.type + {None: "", True: " null", False: " not null"}[column.nullable]
-    data: dict[str, Any] = {"type": column.type}
+    text = column.type + {None: "", True: " null", False: " not null"}[column.nullable]
+    if text and short(text) == column:
+        return text
+    data = _OneLine(type=column.type)
     if column.nullable is not None:
         data["nullable"] = column.nullable
     if column.default is not None:
@@ -235,5 +259,7 @@ def _column_data(column: CatalogColumn) -> str | dict[str, Any]:
 
 
 def _foreign_key_data(key: ForeignKey) -> dict[str, Any]:
-    data: dict[str, Any] = {"columns": list(key.columns), "references": key.references, "to": list(key.to)}
-    return data if key.on_delete == "no action" else data | {"on_delete": key.on_delete}
+    data = _OneLine(columns=list(key.columns), references=key.references, to=list(key.to))
+    if key.on_delete != "no action":
+        data["on_delete"] = key.on_delete
+    return data

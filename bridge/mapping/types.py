@@ -90,14 +90,15 @@ def has_tokens(kind: Type) -> bool:
 
 _SQL: Final[tuple[tuple[str, Type], ...]] = (
     (r"(?:tiny|small|medium|big)?(?:int(?:eger)?|serial)[0-9]*\b.*", INT),
-    (r"(?:big|small)?serial[0-9]*|year", INT),
+    (r"(?:big|small)?serial[0-9]*|year(?:\(4\))?|oid", INT),
     (r"bool(?:ean)?|bit\(1\)", BOOL),
     (r"(?:numeric|decimal|dec|money|number)\b.*", DECIMAL),
     (r"(?:real|float[48]?|double)\b.*", DOUBLE),
     (r"date", DATE),
     (r"(?:timestamp|timestamptz|datetime)\b.*", TIMESTAMP),
     (
-        r"(?:n?var)?char\b.*|n?char\b.*|character\b.*|bpchar\b.*|(?:tiny|medium|long)?text\b.*|citext|uuid|jsonb?|name|enum\b.*",
+        r"(?:n?var)?char\b.*|n?char\b.*|\"char\"|character\b.*|bpchar\b.*|(?:tiny|medium|long)?text\b.*|citext|uuid|jsonb?|name"
+        r"|enum\b.*|set\b.*|xml|ltree|hstore|inet[46]?|cidr|macaddr8?",
         STRING,
     ),
 )
@@ -109,6 +110,8 @@ def column_type(sql: str) -> Type:
     here.
     """
     text = sql.strip().lower()
+    if text.endswith("]"):  # an array
+        return RAW
     for pattern, kind in _SQL_PATTERNS:
         if pattern.fullmatch(text):
             return replace(kind, optional=True, raw=True)
