@@ -22,12 +22,13 @@ from bridge.located_yaml import Located, parse
 from bridge.mapping import catalog
 from bridge.mapping.catalog import Catalog
 from bridge.mapping.tokens import Tokenise, keyed
-from bridge.model import Diagnostic, SourceSettings
+from bridge.model import Database, Diagnostic, SourceSettings
 from bridge.runtime.worker import Limits
 
 _NAME = {"type": "string", "pattern": r"^[A-Za-z0-9_-]{1,80}$"}
 _TOPIC = {"type": "string", "pattern": r"^[A-Za-z0-9._-]{1,249}$"}
 _COUNT = {"type": "integer", "minimum": 1}
+_TEXTS = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}
 _SECONDS = {"type": "number", "exclusiveMinimum": 0}
 
 
@@ -58,6 +59,19 @@ SCHEMA: dict[str, Any] = _object(
                     "decimal_handling_mode": {"enum": ["precise", "string", "double"]},
                     "dead_letter_topic": _TOPIC,
                     "changelog_topic": _TOPIC,
+                    "database": _object(
+                        {
+                            "host": {"type": "string", "minLength": 1},
+                            "port": {"type": "integer", "minimum": 1, "maximum": 65535},
+                            "user": {"type": "string", "minLength": 1},
+                            "password": {"type": "string"},
+                            "database": {"type": "string", "minLength": 1},
+                            "schemas": _TEXTS,
+                            "tables": _TEXTS,
+                            "options": {"type": "object", "additionalProperties": {"type": "string"}},
+                        },
+                        "database",
+                    ),
                 },
                 "connector",
             ),
@@ -105,6 +119,8 @@ class Source(msgspec.Struct, frozen=True):
     settings: SourceSettings
     changelog_topic: str
     catalog: Catalog | None
+    catalog_file: Path | None = None
+    database: Database | None = None  # for `bridge introspect` alone
 
     @property
     def owner_topic(self) -> str:
@@ -149,8 +165,8 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def load(path: Path) -> Config:
-    """Raises ConfigInvalid with every mistake in the file."""
+def load(path: Path, *, read_catalogs: bool = True) -> Config:
+    """Raises ConfigInvalid with every mistake in the file, and in the catalogs that it names if they are read."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -165,7 +181,7 @@ def load(path: Path) -> Config:
     if not problems:
         data = _filled_in(located, problems, secrets)
         problems += _short_key(located, data)
-    catalogs = {} if problems else _catalogs(located, data, path.parent, problems)
+    catalogs = _catalogs(located, data, path.parent, problems) if read_catalogs and not problems else {}
     if problems:
         raise ConfigInvalid(problems)
     return msgspec.structs.replace(_config(data, catalogs, path.parent), secrets=tuple(secrets))
@@ -344,6 +360,8 @@ def _config(data: dict[str, Any], catalogs: dict[str, Catalog], base: Path) -> C
             _settings(name, source, parts["errors"], released),
             source.get("changelog_topic", f"{application}.{name}.changelog"),
             catalogs.get(name),
+            base / source["catalog"] if "catalog" in source else None,
+            _database(source),
         )
         for name, source in data["sources"].items()
     }
@@ -384,6 +402,14 @@ def _settings(name: str, source: dict[str, Any], errors: dict[str, Any], release
         max_share=errors["max_share"],
         of_last=errors["of_last"],
     )
+
+
+def _database(source: dict[str, Any]) -> Database | None:
+    given = source.get("database")
+    if given is None:
+        return None
+    lists = {key: tuple(given.get(key, ())) for key in ("schemas", "tables")}
+    return Database(source["connector"], **(given | lists))
 
 
 def _librdkafka(value: object) -> str:

@@ -229,6 +229,27 @@ class SourceSettings(msgspec.Struct, frozen=True):
     found_at_once: int = 10_000  # aggregates of the initial snapshot that one Kafka transaction tells of
 
 
+class Database(msgspec.Struct, frozen=True):
+    """How to reach a source's database, and which of its tables are meant. '' and None: the driver's default.
+
+    ``schemas``, and ``tables`` as globs over ``schema.table``, narrow it down; () means all. ``options`` are the driver's.
+    """
+
+    connector: str
+    host: str = ""
+    port: int | None = None
+    user: str = ""
+    password: str = ""
+    database: str = ""
+    schemas: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    options: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        """Without the password."""
+        return f"Database({self.connector}://{self.user}@{self.host}:{self.port or ''}/{self.database})"
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The runtime's ports: the runtime is written against these; bridge.kafka implements them on a broker,
 # bridge.testing on a simulated one.

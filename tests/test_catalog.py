@@ -67,7 +67,7 @@ def test_what_is_written_is_what_is_read(catalog: Catalog) -> None:
 
 @pytest.mark.parametrize("text", AWKWARD)
 def test_every_awkward_text_everywhere(text: str) -> None:
-    column = CatalogColumn(text, False, text, text, text)
+    column = CatalogColumn(text, nullable=False, default=text, comment=text, pii=text)
     key = ForeignKey((text,), text, (text,), "cascade")
     catalog = Catalog({text: CatalogTable({text: column}, (text,), (key,), "full", text)}, text, text)
     assert read(write(catalog), "catalog.yaml") == (catalog, [])
@@ -88,8 +88,10 @@ def test_the_text_is_for_people() -> None:
                 {
                     "ord_no": short("integer not null"),
                     "tot": short("numeric(12,2) null"),
-                    "ord_stat": CatalogColumn("enum('N','P')", False, "'N'::bpchar", "N: new\nP: placed"),
-                    "email": CatalogColumn("character varying(80)", True, pii="email"),
+                    "ord_stat": CatalogColumn(
+                        "enum('N','P')", nullable=False, default="'N'::bpchar", comment="N: new\nP: placed"
+                    ),
+                    "email": CatalogColumn("character varying(80)", nullable=True, pii="email"),
                 },
                 ("ord_no",),
                 (ForeignKey(("cust_no",), "public.t_cust", ("cust_no",), "cascade"),),
@@ -99,7 +101,9 @@ def test_the_text_is_for_people() -> None:
         },
         "postgresql",
     )
-    assert write(catalog) == """\
+    assert (
+        write(catalog)
+        == """\
 connector: postgresql
 tables:
   public.t_ord:
@@ -109,8 +113,9 @@ tables:
     columns:
       ord_no: integer not null
       tot: numeric(12,2) null
-      ord_stat: {type: 'enum(''N'',''P'')', nullable: false, default: '''N''::bpchar', comment: "N: new\\nP: placed"}
+      ord_stat: {type: "enum('N','P')", nullable: false, default: "'N'::bpchar", comment: "N: new\\nP: placed"}
       email: {type: character varying(80), nullable: true, pii: email}
     foreign_keys:
       - {columns: [cust_no], references: public.t_cust, to: [cust_no], on_delete: cascade}
 """
+    )

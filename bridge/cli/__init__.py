@@ -10,10 +10,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from bridge.cli import check, run, topics, transform
+from bridge.cli import check, introspect, run, topics, transform
 from bridge.errors import BridgeError, Invalid
 
-COMMANDS = (run, check, transform, topics)
+COMMANDS = (run, check, introspect, transform, topics)
 
 
 def parser() -> argparse.ArgumentParser:

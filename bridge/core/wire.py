@@ -21,7 +21,7 @@ PLACEHOLDER = "__debezium_unavailable_value"  # TOAST: unchanged and not in the 
 PLACEHOLDER_BASE64 = "X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="
 
 _MONEY_DIGITS = 2  # the connector's money.fraction.digits
-_MILLISECOND_DIGITS = 3  # adaptive: up to timestamp(3) as milliseconds, finer as microseconds
+MILLISECOND_DIGITS = 3  # adaptive: up to timestamp(3) as milliseconds, finer as microseconds
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = date(1970, 1, 1)
 
@@ -117,5 +117,5 @@ def from_catalog(sql_type: str, decimal_mode: str = "precise") -> Convert | None
     if base == "timestamptz" or (base == "timestamp" and zone == "with time zone"):
         return _zoned
     if base == "timestamp":
-        return _since_epoch(1000) if size is not None and int(size) <= _MILLISECOND_DIGITS else _since_epoch(1)
+        return _since_epoch(1000) if size is not None and int(size) <= MILLISECOND_DIGITS else _since_epoch(1)
     return None

@@ -208,7 +208,11 @@ class _Dumper(yaml.SafeDumper):
 
     def represent_text(self, text: str) -> Any:
         """Unquoted only where every reader of YAML takes it for this text; escaped where it is not one plain line."""
-        style = None if _PLAIN.fullmatch(text) else "'" if _ONE_LINE.fullmatch(text) else '"'
+        plain, single = (
+            _PLAIN.fullmatch(text),
+            _ONE_LINE.fullmatch(text) and ("'" not in text or set(text) & set('"\\')),
+        )
+        style = None if plain else "'" if single else '"'
         return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

@@ -97,10 +97,10 @@ _SQL: Final[tuple[tuple[str, Type], ...]] = (
     (r"date", DATE),
     (r"(?:timestamp|timestamptz|datetime)\b.*", TIMESTAMP),
     (
-        r"(?:n?var)?char\b.*|n?char\b.*|\"char\"|character\b.*|bpchar\b.*|(?:tiny|medium|long)?text\b.*|citext|uuid|jsonb?|name"
-        r"|enum\b.*|set\b.*|xml|ltree|hstore|inet[46]?|cidr|macaddr8?",
+        r"(?:n?var)?char\b.*|n?char\b.*|\"char\"|character\b.*|bpchar\b.*|(?:tiny|medium|long)?text\b.*|citext|name",
         STRING,
     ),
+    (r"uuid|jsonb?|xml|ltree|hstore|inet[46]?|cidr|macaddr8?|(?:enum|set)\b.*", STRING),
 )
 _SQL_PATTERNS: Final = tuple((re.compile(pattern), kind) for pattern, kind in _SQL)
 

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -265,12 +265,15 @@ class Application:
             bridge.kill()
 
 
-def run_command(*arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-    """One `bridge` command as a user would run it."""
+def run_command(
+    *arguments: str, stdin: bytes | None = None, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """One `bridge` command as a user would run it; `environment` is added to ours."""
     return subprocess.run(
         [sys.executable, "-m", "bridge", *arguments],
         cwd=ROOT,
         input=stdin,
+        env={**os.environ, **(environment or {})},
         capture_output=True,
         timeout=120,
         check=False,
