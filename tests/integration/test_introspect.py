@@ -37,12 +37,14 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def execute(stack: Stack, statements: str, *, database: str = "nasty") -> None:
-    with psycopg.connect(**(stack.postgres | {"dbname": database}), autocommit=True) as connection:  # type: ignore[arg-type]
+    where: dict[str, Any] = {**stack.postgres, "dbname": database, "autocommit": True}
+    with psycopg.connect(**where) as connection:
         connection.execute(statements.encode())
 
 
 def execute_mariadb(stack: Stack, statements: str) -> None:
-    with pymysql.connect(**stack.mariadb, client_flag=CLIENT.MULTI_STATEMENTS, autocommit=True) as connection:  # type: ignore[arg-type]
+    where: dict[str, Any] = {**stack.mariadb, "client_flag": CLIENT.MULTI_STATEMENTS, "autocommit": True}
+    with pymysql.connect(**where) as connection:
         cursor = connection.cursor()
         cursor.execute(statements)
         while cursor.nextset():
