@@ -20,7 +20,7 @@ Convert = Callable[[Any], Any]
 PLACEHOLDER = "__debezium_unavailable_value"  # TOAST: unchanged and not in the record (PostgreSQL connector reference)
 PLACEHOLDER_BASE64 = "X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="
 
-_MONEY_DIGITS = 2  # the connector's money.fraction.digits
+MONEY_DIGITS = 2  # the connector's money.fraction.digits
 MILLISECOND_DIGITS = 3  # adaptive: up to timestamp(3) as milliseconds, finer as microseconds
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = date(1970, 1, 1)
@@ -111,7 +111,7 @@ def from_catalog(sql_type: str, decimal_mode: str = "precise") -> Convert | None
     if base in {"numeric", "decimal"} and decimal_mode == "precise":
         return _variable_decimal if size is None else _decimal(int(scale or 0))
     if base == "money" and decimal_mode == "precise":
-        return _decimal(_MONEY_DIGITS)
+        return _decimal(MONEY_DIGITS)
     if base == "date":
         return _days
     if base == "timestamptz" or (base == "timestamp" and zone == "with time zone"):

@@ -76,13 +76,14 @@ _MYSQL: Final = {
 _SOURCE_TYPE: Final = "__debezium.source.column."
 _SIZED_TEXT: Final = ("VARCHAR", "CHAR", "BPCHAR")
 _PRECISION: Final = 38  # of a decimal whose schema does not say: the most that the language has
+_NULL: Final = msgspec.Raw(b"null")
 _DIGITS: Final = re.compile(r"\d+")
 
 
 class _Envelope(msgspec.Struct):
     """A record's value; schemas stay undecoded until they are new."""
 
-    schema: msgspec.Raw | None = None
+    schema: msgspec.Raw = _NULL
     payload: dict[str, Any] | None = None
 
 
@@ -98,7 +99,7 @@ def infer(records: Iterable[PlainRecord]) -> Catalog:
     for record in records:
         envelope = _envelope(record)
         source = None if envelope is None or envelope.payload is None else envelope.payload.get("source")
-        if envelope is None or envelope.schema is None or not isinstance(source, dict) or not source.get("table"):
+        if envelope is None or envelope.schema == _NULL or not isinstance(source, dict) or not source.get("table"):
             continue
         table = f"{source.get('schema') or source.get('db') or ''}.{source['table']}"
         if seen.get(table) == bytes(envelope.schema) and (tables[table].key or record.key_bytes is None):
@@ -146,6 +147,8 @@ def _meaning(sql: str) -> tuple[object, ...]:
     """What a capture shows of a type: its kind, a decimal's size, whether a time has milliseconds alone."""
     kind = column_type(sql).kind
     sizes = tuple(int(size) for size in _DIGITS.findall(sql)) if "(" in sql else ()
+    if sql == "money":
+        sizes = (_PRECISION, wire.MONEY_DIGITS)
     if kind == "decimal":
         return kind, *sizes[:2]
     if kind == "timestamp":
@@ -181,18 +184,20 @@ def _columns(envelope: dict[str, Any], connector: str) -> dict[str, CatalogColum
 
 
 def _column(field: dict[str, Any], connector: str) -> CatalogColumn:
-    default = field.get("default")
     return CatalogColumn(
-        sql_type(field, connector), bool(field.get("optional")), None if default is None else _literal(field, default)
+        sql_type(field, connector), bool(field.get("optional")), _default(field, connector, field.get("default"))
     )
 
 
-def _literal(field: dict[str, Any], value: Any) -> str:
+def _default(field: dict[str, Any], connector: str, value: Any) -> str | None:
+    """A default as SQL. None too where the connector may have put in a zero, as it does for ``now()`` and sequences."""
+    if not value or value == "AA==" or str(value).startswith("1970-01-01T00:00:00"):
+        return None
     convert = wire.from_schema(field)
     plain = value if convert is None else convert(value)
     if isinstance(plain, bool):
         return str(plain).lower()
-    number = not isinstance(plain, str) or column_type(sql_type(field)).numeric
+    number = not isinstance(plain, str) or column_type(sql_type(field, connector)).numeric
     return str(plain) if number else "'" + plain.replace("'", "''") + "'"
 
 

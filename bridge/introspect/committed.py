@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -61,5 +62,6 @@ def replace(path: Path, found: Catalog) -> None:
             os.fsync(file.fileno())
         whole.replace(target)
     except OSError as error:
-        whole.unlink(missing_ok=True)
+        with suppress(OSError):
+            whole.unlink()
         raise Fatal(f"{path}: the catalog cannot be written: {error.strerror}", code="B534") from None

@@ -2,7 +2,8 @@
 
 Tables are those that logical decoding sees under their own name: ordinary and partitioned ones. Left out: partitions,
 views, foreign, temporary and unlogged tables. With an empty search path every name but PostgreSQL's own is written with
-its schema, whoever reads. Source: PostgreSQL documentation, "System Catalogs".
+its schema, whoever reads. Without a primary key, the index of REPLICA IDENTITY is the key. Source: PostgreSQL
+documentation, "System Catalogs".
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ ARRAY(SELECT a.attname::text FROM unnest({numbers}) WITH ORDINALITY AS k (number
 """
 _KEYS: Final = f"""
 SELECT i.indrelid, ({_NAMES.format(numbers="i.indkey::int2[]", table="i.indrelid")})[:i.indnkeyatts]
-FROM pg_index i WHERE i.indisprimary AND i.indrelid = ANY (%(tables)s)
+FROM pg_index i WHERE (i.indisprimary OR i.indisreplident) AND i.indrelid = ANY (%(tables)s) ORDER BY i.indisprimary DESC
 """  # noqa: S608 - our own text
 # Constraints with a parent are the copies that a partitioned table makes for its partitions.
 _FOREIGN_KEYS: Final = f"""
