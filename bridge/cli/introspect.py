@@ -66,6 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
         source=arguments.source or task.source,
     )
     renewal = renew(task, arguments.capture)
+    for table in renewal.keyless:
+        print(f"{table}: no primary key; the file's key stays: does message.key.columns say the same?", file=sys.stderr)
     if arguments.diff:
         files = [] if task.mappings is None else mapping_files(task.mappings)
         return _show(renewal.compare(files, task.source), arguments.format)

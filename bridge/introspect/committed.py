@@ -16,8 +16,8 @@ from bridge.mapping import catalog
 from bridge.mapping.catalog import Catalog, CatalogTable
 
 HEAD: Final = """\
-# Written by `bridge introspect`; read by `bridge check`. `pii:` of a column, `comment:` where the database has none, and
-# `doc:` may be written by hand and stay.
+# Written by `bridge introspect`. What may be written by hand, and stays: `pii:` of a column, `comment:` and `key:` where the
+# database has none, and `doc:`.
 """
 
 
@@ -48,7 +48,9 @@ def _annotated(old: CatalogTable | None, table: CatalogTable) -> CatalogTable:
             columns[name] = msgspec.structs.replace(
                 column, comment=column.comment or known.comment, pii=column.pii or known.pii
             )
-    return msgspec.structs.replace(table, columns=columns, comment=table.comment or old.comment)
+    return msgspec.structs.replace(
+        table, columns=columns, key=table.key or old.key or table.key, comment=table.comment or old.comment
+    )
 
 
 def replace(path: Path, found: Catalog) -> None:

@@ -2,8 +2,8 @@
 
 Tables are those that logical decoding sees under their own name: ordinary and partitioned ones. Left out: partitions,
 views, foreign, temporary and unlogged tables. With an empty search path every name but PostgreSQL's own is written with
-its schema, whoever reads. Without a primary key, the index of REPLICA IDENTITY is the key. Source: PostgreSQL
-documentation, "System Catalogs".
+its schema, whoever reads. Without a primary key, the first unique index over columns that cannot be null is the key, as it
+is for Debezium's record keys (measured). Source: PostgreSQL documentation, "System Catalogs".
 """
 
 from __future__ import annotations
@@ -61,7 +61,12 @@ ARRAY(SELECT a.attname::text FROM unnest({numbers}) WITH ORDINALITY AS k (number
 """
 _KEYS: Final = f"""
 SELECT i.indrelid, ({_NAMES.format(numbers="i.indkey::int2[]", table="i.indrelid")})[:i.indnkeyatts]
-FROM pg_index i WHERE (i.indisprimary OR i.indisreplident) AND i.indrelid = ANY (%(tables)s) ORDER BY i.indisprimary DESC
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE i.indrelid = ANY (%(tables)s) AND (i.indisprimary OR (
+  i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL AND NOT EXISTS (
+    SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid AND NOT a.attnotnull
+      AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]))))
+ORDER BY i.indisprimary DESC, c.relname
 """  # noqa: S608 - our own text
 # Constraints with a parent are the copies that a partitioned table makes for its partitions.
 _FOREIGN_KEYS: Final = f"""

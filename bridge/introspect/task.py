@@ -41,7 +41,7 @@ def of_config(path: Path, source: str | None) -> Task:
         (source,) = found.sources
     if source not in found.sources:
         hint = f"--source is one of {', '.join(found.sources)}"
-        raise ConfigInvalid([Diagnostic("C010", f"there is no source {source or 'named'!r}", str(path), hint=hint)])
+        raise ConfigInvalid([Diagnostic("C012", f"there is no source {source or 'named'!r}", str(path), hint=hint)])
     about = found.sources[source]
     where = about.database
     schemas, tables = (where.schemas, where.tables) if where else ((), ())
@@ -59,6 +59,8 @@ class Renewal(NamedTuple):
     file: Path | None
     old: Catalog | None
     new: Catalog
+    keyless: tuple[str, ...] = ()
+    """Tables that have no key of their own any more, or never had; the one that the file gives them stays."""
 
     def write(self) -> list[Change]:
         """Replace the file, if there is one to be, where anything changed; what did. Raises Fatal."""
@@ -71,7 +73,7 @@ class Renewal(NamedTuple):
         if self.old is None:
             hint = "give it as --output or as catalog: of the source; bridge introspect without --diff makes it"
             raise ConfigInvalid(
-                [Diagnostic("C010", "there is no catalog file to compare with", str(self.file or ""), hint=hint)]
+                [Diagnostic("C012", "there is no catalog file to compare with", str(self.file or ""), hint=hint)]
             )
         return difference(self.old, self.new, files, source)
 
@@ -89,9 +91,11 @@ def renew(task: Task, captures: Sequence[str]) -> Renewal:
             found = capture.completed(old, found)
     elif task.database is None:
         hint = "give --url, --capture, or --config of a source with database:"
-        raise ConfigInvalid([Diagnostic("C010", "nothing says which database is meant", hint=hint)])
+        raise ConfigInvalid([Diagnostic("C012", "nothing says which database is meant", hint=hint)])
     else:
         given = msgspec.structs.replace(task.database, schemas=task.schemas)
         found = database.read(given, task.covered)
         covered = task.covered
-    return Renewal(task.file, old, committed.renewed(old or Catalog({}), found, covered))
+    new = committed.renewed(old or Catalog({}), found, covered)
+    keyless = [name for name, table in found.tables.items() if new.tables[name].key != table.key]
+    return Renewal(task.file, old, new, tuple(keyless))

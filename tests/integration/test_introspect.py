@@ -96,8 +96,9 @@ def test_postgresql_in_words() -> None:
     assert order.columns["gross"].default == "generated always as ((tot * 1.2)) stored"
     assert order.replica_identity == "full"
     assert "dropped" not in order.columns
-    assert line.key == ()
+    assert line.key == ("itm Cd", "line_no")  # a unique index
     assert line.replica_identity == "nothing"
+    assert tables["pg2_archive.events"].key == ()
     assert [(key.columns, key.to, key.on_delete) for key in line.foreign_keys] == [
         (("ord_no", "shop"), ("ord_no", "shop"), "cascade")
     ]
@@ -246,12 +247,17 @@ def test_what_people_wrote_stays(databases: Stack, shop: Path) -> None:
         "mail: text null", "mail: {type: text, nullable: true, pii: email, comment: 'old: mail'}"
     )
     by_hand = by_hand.replace("connector:", "doc: ask the shop team\nconnector:").replace("the name", "my own words")
+    by_hand = by_hand.replace("public.staff:\n    key: [id]", "public.staff:\n    key: [id, shop_no]")
     path.write_text(by_hand)
     execute(databases, "ALTER TABLE public.shop ALTER mail TYPE character varying(90), ADD added integer")
-    assert introspect("--config", shop)[0] == 0
+    execute(databases, "ALTER TABLE public.staff DROP CONSTRAINT staff_pkey")
+    code, _, said = introspect("--config", shop)
+    assert code == 0
+    assert "public.staff: no primary key" in said
     catalog = sound(path.read_text())
     columns = catalog.tables["public.shop"].columns
     assert catalog.doc == "ask the shop team"
+    assert catalog.tables["public.staff"].key == ("id", "shop_no")
     assert (columns["mail"].type, columns["mail"].pii, columns["mail"].comment) == (
         "character varying(90)",
         "email",
