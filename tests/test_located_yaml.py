@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
+from typing import Any
 
-from bridge.located_yaml import CODES, Located, parse
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bridge import located_yaml
+from bridge.located_yaml import CODES, Limits, Located, parse
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted(
+    path for part in ("mappings", "tests", "legacy_demo", "deploy") for path in (ROOT / part).rglob("*.yaml")
+)
 
 
 def codes(text: str) -> list[str]:
@@ -113,3 +124,72 @@ def test_a_missing_path_gives_its_parent() -> None:
 )
 def test_never_raises(text: str) -> None:
     parse(text, "f")
+
+
+def everything(text: str) -> tuple[Any, ...]:
+    """Data, diagnostics, and where each part stands, in which style."""
+    located = parse(text, "f")
+    places = {path: (node.start_mark.index, node.end_mark.index, node.tag) for path, node in located._nodes.items()}
+    keys = {path: node.start_mark.index for path, node in located._keys.items()}
+    scalars = {path: located.scalar(path) for path in places}
+    return located.data, located.diagnostics, places, keys, scalars
+
+
+def both(text: str) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """By libyaml's parser where the file is sound, and by PyYAML's alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        fast = everything(text)
+        patch.setattr(located_yaml, "_compose_fast", lambda _text, _limits: None)
+        return fast, everything(text)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_both_parsers_see_the_same_in_our_files(path: Path) -> None:
+    fast, exact = both(path.read_text())
+    assert fast == exact
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                *BAD.values(),
+                "a",
+                "b",
+                ": ",
+                " ",
+                "\n",
+                "- ",
+                "'",
+                '"',
+                "é",
+                "🎉",
+                "{",
+                "}",
+                "[",
+                "]",
+                ", ",
+                "#",
+                "|",
+                ">",
+                "&x",
+                "*x",
+                "?",
+                "\\",
+                "no",
+                "012",
+            ]
+        ),
+        max_size=9,
+    ).map("".join)
+)
+def test_both_parsers_see_the_same_in_rubble(text: str) -> None:
+    fast, exact = both(text[:2000])
+    assert fast == exact
+
+
+def test_limits_are_the_readers() -> None:
+    assert parse(BAD["Y008"], "f", Limits(nodes=200_000)).diagnostics == []
+    assert parse(BAD["Y006"], "f", Limits(size=1 << 21)).diagnostics == []
+    assert [one.code for one in parse("a: [1, 2]", "f", Limits(nodes=4)).diagnostics] == ["Y008"]

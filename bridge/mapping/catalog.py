@@ -27,11 +27,12 @@ from typing import Any, Final
 import msgspec
 import yaml
 
-from bridge.located_yaml import parse
+from bridge.located_yaml import Limits, parse
 from bridge.mapping.diagnostics import Report
 from bridge.mapping.shape import Section
 from bridge.model import Diagnostic
 
+LIMITS: Final = Limits(size=64 << 20, nodes=4_000_000)  # a database of some 20,000 tables
 ACTIONS: Final = ("no action", "restrict", "cascade", "set null", "set default")
 IDENTITIES: Final = ("", "default", "full", "nothing", "index")  # PostgreSQL's REPLICA IDENTITY; '' elsewhere
 _SHORT: Final = re.compile(r"(.*?)(?:\s+(not\s+null|null))?\s*\Z", re.IGNORECASE | re.DOTALL)
@@ -106,7 +107,7 @@ def short(text: str) -> CatalogColumn:
 
 def read(text: str, file: str) -> tuple[Catalog, list[Diagnostic]]:
     """A catalog from its YAML, and every mistake in it (codes M001 to M004 and Y…)."""
-    located = parse(text, file)
+    located = parse(text, file, LIMITS)
     report = Report(located)
     if report.found or not isinstance(located.data, dict):
         return Catalog({}), report.sorted()
