@@ -1,4 +1,5 @@
-# `make` alone lists what there is. Needs Python 3.11+; the servers of demo, up, test and bench need Java 17+ and Maven.
+# `make` alone lists what there is. Needs Python 3.11+; the servers of demo, up, test and bench need Java 17+ and Maven,
+# those of test MariaDB too.
 PYTHON ?= python3
 PY := .venv/bin/python
 STAMP := .venv/.installed

@@ -191,11 +191,8 @@ _PLAIN: Final = re.compile(r"[A-Za-z_]\w*(?:[ .]\w+)*(?:\(\d+(?:,\d+)?\)(?: \w+)
 _ONE_LINE: Final = re.compile(r"[^\x00-\x1f\x7f-\xa0\u2028\u2029\ufeff]*")
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.CSafeDumper):
     """Short lists and mappings of plain values on one line, the rest as blocks."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - PyYAML's signature
-        super().increase_indent(flow, indentless=False)
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
         return True
