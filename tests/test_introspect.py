@@ -15,7 +15,7 @@ from bridge.core.encode import cloudevent
 from bridge.errors import ConfigInvalid, Fatal
 from bridge.introspect import capture, mysql
 from bridge.introspect.database import PASSWORD, of_url
-from bridge.introspect.diff import changes
+from bridge.introspect.diff import changes, difference
 from bridge.mapping import load
 from bridge.mapping.catalog import Catalog, CatalogColumn, CatalogTable, ForeignKey, read
 from bridge.mapping.types import column_type
@@ -371,3 +371,15 @@ def test_everything_that_can_change() -> None:
         "- s.gone: table ()",
     ]
     assert changes(old, old) == []
+
+
+def test_a_mistake_that_was_there_before_is_no_break() -> None:
+    """And without a mapping nothing breaks, whatever changes."""
+    text = EVERYTHING.replace("o.vat", "o.vta")
+    changed = {**DATABASE.tables, "public.t_note": CatalogTable({})}
+    found = difference(DATABASE, Catalog(changed, "postgresql"), [("order.yaml", text)])
+    assert (found.breaks, found.exit_code) == ([], 1)
+    dropped = {name: table for name, table in DATABASE.tables.items() if name != "public.t_cust"}
+    found = difference(DATABASE, Catalog(dropped, "postgresql"), [("order.yaml", text)])
+    assert ([one.code for one in found.breaks], found.exit_code) == (["M022"], 78)
+    assert difference(DATABASE, Catalog(dropped, "postgresql"), []).exit_code == 1
