@@ -12,6 +12,7 @@ from bridge.mapping.check_events import check_events
 from bridge.mapping.check_model import check_model, root_only
 from bridge.mapping.check_sense import check_sense
 from bridge.mapping.check_tables import check_tables
+from bridge.mapping.check_tests import check_tests
 from bridge.mapping.diagnostics import ALLOWABLE, Report, did_you_mean
 from bridge.mapping.draft import Draft, Window
 from bridge.mapping.expression import check_bool
@@ -26,7 +27,6 @@ FILE_KEYS: Final = (
     "aggregate", "source", "key", "collapse", "tables", "model", "events", "on_error", "tests", "allow", "doc",
 )  # fmt: skip
 WINDOW_KEYS: Final = ("quiet", "at_most", "until")
-_TEST_KEYS: Final = ("name", "given", "expect", "doc")
 POLICIES: Final = ("park", "skip", "stop")
 _DURATION: Final = re.compile(r"([0-9]{1,9})(ms|s|m|h)")
 _MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
@@ -58,6 +58,7 @@ def check_files(
             is_whole = all(one.warning for one in top.report.found)
             check_sense(draft)
             lint(top.report, draft, known, is_whole=is_whole)
+            check_tests(top, draft, known)
             drafts.append(draft)
     _appended(tops, drafts)
     return drafts, [diagnostic for report in reports for diagnostic in report.sorted()]
@@ -118,7 +119,6 @@ def _check(top: Section, catalog: Catalog | None) -> Draft:
     check_model(top, draft, catalog)
     check_events(top, draft, root_only(draft.fields, draft.root))
     _collapse(top, draft, catalog)
-    _tests(top)
     return draft
 
 
@@ -181,26 +181,3 @@ def _duration(section: Section, key: str) -> int | None:
         section.bad("M004", key, f"'{text[:40]}' is no duration", "write 500ms, 2s, 5m or 1h")
         return None
     return int(found[1]) * _MS[found[2]]
-
-
-def _tests(top: Section) -> None:
-    """Only the outer shape; what is given and expected is checked where tests run."""
-    tests = top.data.get("tests")
-    if tests is None:
-        return
-    if not isinstance(tests, list):
-        top.bad("M003", "tests", "'tests:' is a list")
-        return
-    for i, test in enumerate(tests):
-        path = (*top.at("tests"), i)
-        if not isinstance(test, dict):
-            top.report.add("M003", path, "a test is a mapping with name:, given: and expect:")
-            continue
-        section = Section(top.report, path, test)
-        section.only(*_TEST_KEYS)
-        section.text("name", required=True)
-        for key in ("given", "expect"):
-            if key not in test:
-                section.missing(key)
-            elif not isinstance(test[key], list):
-                section.bad("M003", key, f"'{key}:' is a list")

@@ -48,6 +48,7 @@ CODES: Final[dict[str, str]] = {
     "M035": "a condition that can never be true",
     "M036": "a table without a primary key",
     "M037": "a shared enum or type that is not sound",
+    "M038": "a test that names what is not there: a table, an event, a payload member, a row",
 }
 
 WARNINGS: Final = frozenset({"M005", "M032", "M034"})  # they stop no check

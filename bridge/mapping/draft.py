@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.located_yaml import Path
+from bridge.mapping.cases import Case
 from bridge.mapping.diagnostics import Source
 from bridge.mapping.nodes import Column, Expr, Field, Rows
 from bridge.mapping.types import Type
@@ -130,3 +131,4 @@ class Draft:
     window: Window | None = None
     fields: list[ModelField] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    tests: list[Case] = field(default_factory=list)
