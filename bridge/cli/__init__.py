@@ -1,7 +1,7 @@
 """The command line: one module per command, each with ``add(subparsers)`` and ``run(arguments) -> exit code``.
 
-Exit codes: 0 done · 2 wrong usage · 65 the input's content (EX_DATAERR) · 70 what only an operator can mend ·
-75 try again, or another process owns the source · 78 config or mappings (EX_CONFIG).
+Exit codes: 0 done · 1 a test failed, or topics are missing · 2 wrong usage · 65 the input's content (EX_DATAERR) ·
+70 what only an operator can mend · 75 try again, or another process owns the source · 78 config or mappings (EX_CONFIG).
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from bridge.cli import check, introspect, run, topics, transform
-from bridge.errors import BridgeError, Invalid
+from bridge.cli import check, introspect, run, test, topics, transform
+from bridge.cli.common import complain
+from bridge.errors import BridgeError
 
-COMMANDS = (run, check, introspect, transform, topics)
+COMMANDS = (run, check, introspect, test, transform, topics)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,15 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     try:
         return int(given.run(given))
-    except Invalid as error:
-        for diagnostic in error.diagnostics:
-            print(diagnostic, file=sys.stderr)
-        count = len(error.diagnostics)
-        print(f"{count} mistake{'s' if count != 1 else ''}", file=sys.stderr)
-        return error.exit_code
     except BridgeError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+        return complain(error)
     except BrokenPipeError:
         sys.stderr.close()
         return 0

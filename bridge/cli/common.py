@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bridge.config import load as load_config
 from bridge.config import read_catalog
-from bridge.errors import ConfigInvalid, MappingInvalid
+from bridge.errors import BridgeError, ConfigInvalid, Invalid, MappingInvalid
 from bridge.mapping import load
 from bridge.mapping.catalog import Catalog
 from bridge.mapping.tokens import Tokenise, plain
@@ -27,6 +28,18 @@ def command(subparsers: Subparsers, name: str, summary: str, example: str) -> ar
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     return made
+
+
+def complain(error: BridgeError) -> int:
+    """Print an error, or every diagnostic of what is invalid, and give the exit code."""
+    if not isinstance(error, Invalid):
+        print(error, file=sys.stderr)
+        return error.exit_code
+    for diagnostic in error.diagnostics:
+        print(diagnostic, file=sys.stderr)
+    count = len(error.diagnostics)
+    print(f"{count} mistake{'s' if count != 1 else ''}", file=sys.stderr)
+    return error.exit_code
 
 
 def config_argument(parser: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -24,8 +25,7 @@ class TableDecoder:
         self.number = number
         self.schema = ""  # the database schema that it was last seen in
         self.sparse = False  # whether a row ever came without one of the columns
-        self._decode = msgspec.json.Decoder(_row_struct(layout, {})).decode
-        self._decode_sparse = msgspec.json.Decoder(_row_struct(layout, {"default": UNKNOWN})).decode
+        self._decode, self._decode_sparse = _decoders(layout.columns)
         self.unknown_row: Row = (UNKNOWN,) * len(layout.columns)
         types = layout.types or ("",) * len(layout.columns)
         self._converts = [
@@ -76,9 +76,15 @@ class TableDecoder:
         return tuple(values)
 
 
-def _row_struct(layout: Layout, default: dict[str, Any]) -> type[msgspec.Struct]:
-    fields = [(f"f{slot}", Any, msgspec.field(name=name, **default)) for slot, name in enumerate(layout.columns)]
-    return msgspec.defstruct("Row", fields, gc=False)
+@cache
+def _decoders(columns: tuple[str, ...]) -> tuple[Callable[[msgspec.Raw], Any], Callable[[msgspec.Raw], Any]]:
+    """For images with all of the columns, and for those that lack some. Made once: a class costs more than many rows."""
+    strict = [(f"f{slot}", Any, msgspec.field(name=name)) for slot, name in enumerate(columns)]
+    sparse = [(f"f{slot}", Any, msgspec.field(name=name, default=UNKNOWN)) for slot, name in enumerate(columns)]
+    return (
+        msgspec.json.Decoder(msgspec.defstruct("Row", strict, gc=False)).decode,
+        msgspec.json.Decoder(msgspec.defstruct("Row", sparse, gc=False)).decode,
+    )
 
 
 def is_clean(row: Row) -> bool:

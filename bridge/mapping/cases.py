@@ -56,6 +56,10 @@ class Case:
     expect: list[Expected] = field(default_factory=list)
     golden: str = ""
 
+    def statements(self) -> list[Statement]:
+        """All of them, in order."""
+        return self.snapshot + [one for transaction in self.transactions for one in transaction.statements]
+
 
 class Change(NamedTuple):
     """One row change as a log has it, with whole images. ``op``: c u d t, or r for a snapshot's row.

@@ -62,7 +62,7 @@ def check_tests(top: Section, draft: Draft, catalog: Catalog | None) -> None:
     said = _said_keys(sections, source)
     keys: dict[str, tuple[str, ...]] = {}
     cases = [(section, _case(section, source, keys)) for section in sections]
-    statements = [one for _, case in cases for one in _all_statements(case)]
+    statements = [one for _, case in cases for one in case.statements()]
     keys |= _keys(top, source, said, statements)
     sound = all(one.warning for one in top.report.found)
     for section, case in cases:
@@ -187,7 +187,9 @@ def _of_tables(tables: Section, what: str, source: _Source) -> Iterator[Statemen
         places = [(*path, i) for i in range(len(value))] if isinstance(value, list) else [path]
         values = value if isinstance(value, list) else [value]
         rows = [
-            row for one, at in zip(values, places, strict=True) if (row := _row(tables, one, at, table, source)) is not None
+            row
+            for one, at in zip(values, places, strict=True)
+            if (row := _row(tables, one, at, table, source)) is not None
         ]
         if len(rows) != len(values) or not rows:
             continue
@@ -281,14 +283,10 @@ def _guesses(draft: Draft, table: str, statements: list[Statement]) -> Iterator[
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
-def _all_statements(case: Case) -> list[Statement]:
-    return case.snapshot + [one for transaction in case.transactions for one in transaction.statements]
-
-
 def _run(section: Section, case: Case) -> None:
     """Would a database have committed this?"""
     database = Database(case.keys, {})
-    for one in _all_statements(case):
+    for one in case.statements():
         try:
             database.run(one)
         except Refused as refused:

@@ -1,0 +1,118 @@
+"""``bridge test``: the tests in mapping files, and what they do not reach."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bridge.cli.common import Subparsers, command, complain, mappings, mappings_arguments
+from bridge.errors import BridgeError, MappingInvalid
+from bridge.model import Diagnostic
+from bridge.trial.coverage import Coverage, coverage
+from bridge.trial.report import FORMATS, Paint, as_json, as_junit, percent, text
+from bridge.trial.subject import Subject, subjects
+from bridge.trial.verdict import Dice, Verdict, try_case
+from bridge.trial.watching import Watched
+
+_CLEAR = "\x1b[2J\x1b[H"
+
+
+def add(subparsers: Subparsers) -> None:
+    """The command's arguments."""
+    parser = command(
+        subparsers,
+        "test",
+        "run the tests of mapping files, whatever the order in which their records arrive; exit 1 if one fails",
+        "bridge test --mappings mappings/ mappings/order.yaml -k cancel",
+    )
+    mappings_arguments(parser)
+    parser.add_argument("files", nargs="*", metavar="FILE", type=Path, help="only these mapping files")
+    parser.add_argument("-k", metavar="TEXT", dest="only", help="only tests whose name contains this")
+    parser.add_argument("--seeds", metavar="N", type=int, default=200, help="arrivals of a longer test (default: 200)")
+    parser.add_argument("--seed", metavar="S", type=int, default=0, help="the first of them (default: 0)")
+    parser.add_argument("--fail-under", metavar="PERCENT", type=int, help="exit 1 if tests reach less than this")
+    parser.add_argument("--update-golden", action="store_true", help="write golden files from what comes out now")
+    parser.add_argument("--watch", action="store_true", help="run again when a file changes, until Ctrl-C")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="of the report (default: text)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Once, or again and again."""
+    if not arguments.watch:
+        return once(arguments)
+    try:
+        while True:
+            watched = Watched(_roots(arguments))
+            print(_CLEAR, end="")
+            try:
+                once(arguments)
+            except BridgeError as error:
+                complain(error)
+            sys.stdout.flush()
+            watched.wait()
+    except KeyboardInterrupt:
+        return 0
+
+
+def once(arguments: argparse.Namespace) -> int:
+    """Run the tests and print the report."""
+    found = mappings(arguments)
+    chosen = _chosen(subjects(found.files, found.catalog), arguments)
+    dice = Dice(arguments.seeds, arguments.seed)
+    verdicts = [
+        try_case(subject, case, dice, update_golden=arguments.update_golden)
+        for subject in chosen
+        for case in subject.draft.tests
+        if arguments.only is None or arguments.only in case.name
+    ]
+    covered = [coverage(subject.draft.file, subject.probes) for subject in chosen]
+    _print(verdicts, covered, arguments.format)
+    if arguments.only is not None and not verdicts:
+        print(f"no test has a name that contains {arguments.only!r}", file=sys.stderr)
+        return 2
+    low = arguments.fail_under is not None and percent(covered) < arguments.fail_under
+    if low:
+        print(f"the tests reach {percent(covered)}%, less than {arguments.fail_under}%", file=sys.stderr)
+    return 1 if low or not all(verdict.passed for verdict in verdicts) else 0
+
+
+def _chosen(all_subjects: list[Subject], arguments: argparse.Namespace) -> list[Subject]:
+    files = {path.resolve() for path in arguments.files}
+    unknown = files - {Path(subject.draft.file).resolve() for subject in all_subjects}
+    if unknown:
+        raise MappingInvalid(
+            [Diagnostic("M000", "this is no mapping file of the directory", str(path)) for path in sorted(unknown)]
+        )
+    return [
+        subject
+        for subject in all_subjects
+        if (not files or Path(subject.draft.file).resolve() in files)
+        and arguments.source in (None, subject.draft.source)
+    ]
+
+
+def _print(verdicts: Sequence[Verdict], covered: Sequence[Coverage], kind: str) -> None:
+    if kind == "text":
+        paint = Paint(colours=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+        for line in text(verdicts, covered, paint):
+            print(line)
+        return
+    made = as_json(verdicts, covered) if kind == "json" else as_junit(verdicts, covered)
+    print(made.decode())
+
+
+def _roots(arguments: argparse.Namespace) -> list[Path]:
+    """What a change of runs the tests again: with a config, also the files that it names."""
+    given = [arguments.mappings, arguments.catalog, arguments.config]
+    roots = [path for path in given if path is not None]
+    if arguments.config is not None:
+        try:
+            found = mappings(arguments)
+            roots.append(found.directory)
+        except BridgeError:
+            roots.append(arguments.config.parent)
+    return roots
