@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bridge.cli.common import Subparsers, command, complain, mappings, mappings_arguments
 from bridge.errors import BridgeError, MappingInvalid
+from bridge.mapping.draft import Draft
 from bridge.model import Diagnostic
 from bridge.trial.coverage import Coverage, coverage
 from bridge.trial.report import FORMATS, Paint, as_json, as_junit, percent, text
-from bridge.trial.subject import Subject, subjects
+from bridge.trial.subject import subjects
 from bridge.trial.verdict import Dice, Verdict, try_case
 from bridge.trial.watching import Watched
 
@@ -61,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 def once(arguments: argparse.Namespace) -> int:
     """Run the tests and print the report."""
     found = mappings(arguments)
-    chosen = _chosen(subjects(found.files, found.catalog), arguments)
+    chosen = subjects(found.files, found.catalog, _chosen(found.files, arguments))
     dice = Dice(arguments.seeds, arguments.seed)
     verdicts = [
         try_case(subject, case, dice, update_golden=arguments.update_golden)
@@ -80,19 +81,19 @@ def once(arguments: argparse.Namespace) -> int:
     return 1 if low or not all(verdict.passed for verdict in verdicts) else 0
 
 
-def _chosen(all_subjects: list[Subject], arguments: argparse.Namespace) -> list[Subject]:
-    files = {path.resolve() for path in arguments.files}
-    unknown = files - {Path(subject.draft.file).resolve() for subject in all_subjects}
+def _chosen(files: Sequence[tuple[str, str]], arguments: argparse.Namespace) -> Callable[[Draft], bool]:
+    """Which mapping files: those that the command line names, of the source that it names."""
+    named = {path.resolve() for path in arguments.files}
+    unknown = named - {Path(file).resolve() for file, _ in files}
     if unknown:
         raise MappingInvalid(
             [Diagnostic("M000", "this is no mapping file of the directory", str(path)) for path in sorted(unknown)]
         )
-    return [
-        subject
-        for subject in all_subjects
-        if (not files or Path(subject.draft.file).resolve() in files)
-        and arguments.source in (None, subject.draft.source)
-    ]
+
+    def chosen(draft: Draft) -> bool:
+        return (not named or Path(draft.file).resolve() in named) and arguments.source in (None, draft.source)
+
+    return chosen
 
 
 def _print(verdicts: Sequence[Verdict], covered: Sequence[Coverage], kind: str) -> None:

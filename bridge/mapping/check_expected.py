@@ -27,7 +27,7 @@ def expected(section: Section, draft: Draft) -> list[Expected]:
     if not isinstance(items, list):
         section.bad("M003", "expect", "'expect:' is a list of events", "expect: [] where nothing happens")
         return []
-    events = {event.type: event for event in draft.events}
+    events = {str(event.path[-1]): event for event in draft.events}
     found = []
     for i, item in enumerate(items):
         path = (*section.at("expect"), i)
@@ -39,7 +39,7 @@ def expected(section: Section, draft: Draft) -> list[Expected]:
         if name == DEAD_LETTER:
             found.append(_dead_letter(one))
         elif name in events:
-            found.append(_event(one, events[name]))
+            found.append(_event(one, name, events[name]))
         elif draft.events:
             hint = did_you_mean(name, events) or f"there are {', '.join(events)}"
             section.report.add("M038", (*path, name), f"the mapping has no event '{name}'", hint, key=True)
@@ -59,14 +59,14 @@ def _dead_letter(one: Section) -> Expected:
     return Expected("", {}, code or "?", field)
 
 
-def _event(one: Section, event: Event) -> Expected:
-    payload = one.data[event.type]
+def _event(one: Section, name: str, event: Event) -> Expected:
+    payload = one.data[name]
     if payload is not None and not isinstance(payload, dict):
-        one.bad("M003", event.type, "an event's payload is a mapping", f"{event.type}: {{}}")
+        one.bad("M003", name, "an event's payload is a mapping", f"{name}: {{}}")
         payload = {}
     kind = Type("record", fields=tuple((item.name, item.type) for item in event.data))
-    _value(one.report, one.at(event.type), payload or {}, kind)
-    return Expected(event.type, payload or {})
+    _value(one.report, one.at(name), payload or {}, kind)
+    return Expected(name, payload or {})
 
 
 def _value(report: Report, path: Path, value: Any, kind: Type) -> None:

@@ -64,7 +64,7 @@ def check_tests(top: Section, draft: Draft, catalog: Catalog | None) -> None:
     cases = [(section, _case(section, source, keys)) for section in sections]
     statements = [one for _, case in cases for one in case.statements()]
     keys |= _keys(top, source, said, statements)
-    sound = all(one.warning for one in top.report.found)
+    sound = all(one.warning for one in top.report.sorted())
     for section, case in cases:
         _unlike(section, case, draft.tests)
         draft.tests.append(case)

@@ -116,7 +116,9 @@ def follow(log: Log, mappings: MappingSet, plan: Plan) -> tuple[list[OutboundRec
             batch = _again(log, machine.read, arrived)
             if last:
                 machine.receive(batch, arrived, there)
-        if count in plan.commits or last:
+        if last:
+            machine.finish()
+        elif count in plan.commits:
             machine.commit()
     return machine.kept.published, machine.missing()
 
@@ -167,7 +169,7 @@ class Everything:
                 self.steps += 1
                 way = _Node(node.kept, (*node.steps, read), node.deaths)
                 error = self._step(machine, read)
-                done = read == self._end
+                done = read == self._end and not machine.is_held
                 error = error or (machine.missing() if done else "")
                 if error or not right(machine.kept.published, done):
                     return Way(self._described(way), machine.kept.published, error)
@@ -209,7 +211,7 @@ class Everything:
     def _batches(self, machine: Machine) -> Iterator[tuple[int, ...]]:
         start = tuple(machine.read)
         ranges = [range(low, high + 1) for low, high in zip(start, self._end, strict=True)]
-        return (read for read in product(*ranges) if read != start)
+        return (read for read in product(*ranges) if read != start or machine.is_held)
 
     @staticmethod
     def _place(machine: Machine, deaths: int) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -45,12 +45,13 @@ def shown_expected(one: Expected) -> Shown:
     return Shown(one.name, one.data, one.code, one.field)
 
 
-def shown_published(one: Published) -> Shown:
-    """With the payload as JSON has it."""
+def shown_published(one: Published, names: Mapping[tuple[str, str], str]) -> Shown:
+    """With the payload as JSON has it. ``names``: of events by published type and version."""
     if one.code:
         return Shown("", {}, one.code, one.field, one.place, one.message)
-    name = dict(one.record.headers)["ce_type"].decode()
-    return Shown(name, msgspec.json.decode(one.record.value))
+    headers = dict(one.record.headers)
+    kind = headers["ce_type"].decode()
+    return Shown(names.get((kind, headers["schemaVersion"].decode()), kind), msgspec.json.decode(one.record.value))
 
 
 def compare(expected: Sequence[Shown], found: Sequence[Shown]) -> list[Line]:

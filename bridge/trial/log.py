@@ -14,6 +14,7 @@ from bridge.trial.stream import Sent
 
 DEAD_LETTERS: Final = "\x00dead letters"  # no topic can have this name
 _PREFIX: Final = "test"
+_FOUND_AT_ONCE: Final = 2  # so that what a snapshot found is told in parts, with commits and crashes in between
 _RUN_ID: Final = "__debezium.context.runId"
 
 
@@ -60,6 +61,7 @@ def settings_of(source: str, tables: Sequence[str], shape: Shape) -> SourceSetti
         log=log,
         dead_letter_topic=DEAD_LETTERS,
         max_share=1.0,
+        found_at_once=_FOUND_AT_ONCE,
     )
 
 

@@ -96,6 +96,18 @@ class Machine:
         self.kept.published.extend(output.records)
         self._state.committed(b"")
 
+    @property
+    def is_held(self) -> bool:
+        """Whether it has more to do although nothing new came: what the snapshot found is told in parts."""
+        return self._pipeline.is_held
+
+    def finish(self) -> None:
+        """Commit until nothing is left to do."""
+        self.commit()
+        while self.is_held:
+            self.receive((), self.read, self.log.ends)
+            self.commit()
+
     def after_crash(self) -> Machine:
         """The next life, on what this one committed."""
         return Machine(self.log, self.mappings, self.kept)
@@ -113,5 +125,5 @@ def plain_run(log: Log, mappings: MappingSet) -> tuple[list[OutboundRecord], str
     """Everything there, read at once, nothing fails: what is published, and what is missing at the end."""
     machine = Machine(log, mappings)
     machine.read_to(log.ends, log.ends)
-    machine.commit()
+    machine.finish()
     return machine.kept.published, machine.missing()

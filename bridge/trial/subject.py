@@ -32,6 +32,11 @@ class Subject:
     probed: MappingSet
     probes: Probes
 
+    @property
+    def event_names(self) -> dict[tuple[str, str], str]:
+        """(published type, version) → the name that the file and its tests use."""
+        return {(event.type, str(event.version)): str(event.path[-1]) for event in self.draft.events}
+
     def for_case(self, case: Case, *, probed: bool = False) -> MappingSet:
         """Rows of statements stand in the records in canonical form: decode must not convert them again."""
         mappings = self.probed if probed else self.mappings
@@ -41,10 +46,16 @@ class Subject:
         return msgspec.structs.replace(mappings, layouts=layouts)
 
 
-def subjects(files: Sequence[tuple[str, str]], catalog: Callable[[str], Catalog | None]) -> list[Subject]:
-    """Every mapping file. Raises MappingInvalid with every mistake."""
+def subjects(
+    files: Sequence[tuple[str, str]],
+    catalog: Callable[[str], Catalog | None],
+    chosen: Callable[[Draft], bool] = lambda _: True,
+) -> list[Subject]:
+    """The chosen mapping files. Raises MappingInvalid with every mistake in any, and for a window, which cannot run yet."""
     drafts, found = check_files(files, catalog)
-    if any(not diagnostic.warning for diagnostic in found):
+    drafts = [draft for draft in drafts if chosen(draft)]
+    windows = {draft.file for draft in drafts if draft.window is not None}
+    if any(not one.warning or (one.code == "M005" and one.file in windows) for one in found):
         raise MappingInvalid(found)
     return [_subject(draft, [pair for pair in files if pair[0] == draft.file], catalog) for draft in drafts]
 

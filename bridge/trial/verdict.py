@@ -17,7 +17,7 @@ import msgspec
 from bridge.core.encode import cloudevent
 from bridge.errors import BridgeError, Fatal
 from bridge.mapping.cases import Case
-from bridge.model import MappingSet, OutboundRecord
+from bridge.model import OutboundRecord
 from bridge.trial.arrivals import SHORT, Everything, Plan, follow, seeded, shape_of
 from bridge.trial.difference import SAME, Line, Shown, compare, shown_expected, shown_published
 from bridge.trial.log import Log, Shape
@@ -78,10 +78,10 @@ def try_case(subject: Subject, case: Case, dice: Dice, *, update_golden: bool = 
         if case.golden:
             verdict.lines = _golden(subject, case, found, update=update_golden)
         else:
-            verdict.lines = compare(
-                [shown_expected(one) for one in case.expect], [shown_published(one) for one in found]
-            )
-        _Arrivals(subject.for_case(case), given, found, dice, case.name).run(verdict)
+            names = subject.event_names
+            shown = [shown_published(one, names) for one in found]
+            verdict.lines = compare([shown_expected(one) for one in case.expect], shown)
+        _Arrivals(subject, case, given, found, dice).run(verdict)
     except BridgeError as error:
         verdict.error = str(error)
     return verdict
@@ -116,13 +116,14 @@ def _as_shown(document: dict[str, Any]) -> Shown:
 class _Arrivals:
     """The same input, on every way to the core that is tried."""
 
-    def __init__(self, mappings: MappingSet, given: Input, plain: Sequence[Published], dice: Dice, name: str) -> None:
-        self._mappings = mappings
+    def __init__(self, subject: Subject, case: Case, given: Input, plain: Sequence[Published], dice: Dice) -> None:
+        self._mappings = subject.for_case(case)
+        self._names = subject.event_names
         self._given = given
         self._plain = list(plain)
         self._identities = [one.identity for one in plain]
         self._dice = dice
-        self._name = name
+        self._name = case.name
 
     def run(self, verdict: Verdict) -> None:
         """Try them, until one differs."""
@@ -185,9 +186,11 @@ class _Arrivals:
     def _lines(self, found: Sequence[OutboundRecord]) -> list[Line]:
         """The difference to the plain run; where payloads are equal, of everything that makes the record."""
         events = [published(one) for one in found]
-        lines = compare([shown_published(one) for one in self._plain], [shown_published(one) for one in events])
+        lines = compare(self._shown(self._plain), self._shown(events))
         if all(line.mark == SAME for line in lines):
-            lines = compare(
-                [_as_shown(_document(one)) for one in self._plain], [_as_shown(_document(one)) for one in events]
-            )
+            documents = [[_as_shown(_document(one)) for one in some] for some in (self._plain, events)]
+            lines = compare(*documents)
         return lines
+
+    def _shown(self, some: Sequence[Published]) -> list[Shown]:
+        return [shown_published(one, self._names) for one in some]
