@@ -13,6 +13,7 @@ from bridge.errors import BridgeError, MappingInvalid
 from bridge.mapping.draft import Draft
 from bridge.model import Diagnostic
 from bridge.trial.coverage import Coverage, coverage
+from bridge.trial.recorder import Wish, record
 from bridge.trial.report import FORMATS, Paint, as_json, as_junit, percent, text
 from bridge.trial.subject import subjects
 from bridge.trial.verdict import Dice, Verdict, try_case
@@ -38,11 +39,20 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--update-golden", action="store_true", help="write golden files from what comes out now")
     parser.add_argument("--watch", action="store_true", help="run again when a file changes, until Ctrl-C")
     parser.add_argument("--format", choices=FORMATS, default="text", help="of the report (default: text)")
+    recording = parser.add_argument_group("writing a test from captured records, personal data masked")
+    recording.add_argument(
+        "--record", metavar="CAPTURE", nargs="+", help="files of captured records, as of `transform`"
+    )
+    recording.add_argument("--output", metavar="FILE", type=Path, help="where to; the mapping file gets one test more")
+    recording.add_argument("--transactions", metavar="N", type=int, default=5, help="at most so many (default: 5)")
+    recording.add_argument("--aggregate", metavar="ID", help="those that touch this aggregate (its ce_subject)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Once, or again and again."""
+    """Once, or again and again; or write one."""
+    if arguments.record is not None:
+        return write(arguments)
     if not arguments.watch:
         return once(arguments)
     try:
@@ -79,6 +89,26 @@ def once(arguments: argparse.Namespace) -> int:
     if low:
         print(f"the tests reach {percent(covered)}%, less than {arguments.fail_under}%", file=sys.stderr)
     return 1 if low or not all(verdict.passed for verdict in verdicts) else 0
+
+
+def write(arguments: argparse.Namespace) -> int:
+    """Write a test to standard output, to a file of its own, or into the mapping file."""
+    found = mappings(arguments)
+    chosen = subjects(found.files, found.catalog, _chosen(found.files, arguments))
+    if len(chosen) != 1:
+        print(f"--record writes a test for one mapping file, and {len(chosen)} are chosen: name it", file=sys.stderr)
+        return 2
+    wish = Wish(arguments.record, arguments.transactions, arguments.aggregate)
+    recorded = record(chosen[0], found.files, found.catalog, wish)
+    for note in recorded.notes:
+        print(note, file=sys.stderr)
+    if arguments.output is None:
+        print("\n".join(recorded.lines))
+    elif arguments.output.resolve() == Path(chosen[0].draft.file).resolve():
+        arguments.output.write_text(recorded.file, encoding="utf-8")
+    else:
+        arguments.output.write_text("\n".join(["tests:", *(f"  {line}" for line in recorded.lines), ""]), "utf-8")
+    return 0
 
 
 def _chosen(files: Sequence[tuple[str, str]], arguments: argparse.Namespace) -> Callable[[Draft], bool]:

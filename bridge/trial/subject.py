@@ -62,7 +62,9 @@ def subjects(
 
 def _subject(draft: Draft, file: list[tuple[str, str]], catalog: Callable[[str], Catalog | None]) -> Subject:
     probes = Probes()
-    plain, probed = (compile_set([draft], draft.source, catalog(draft.source), file, probe) for probe in (None, probes))
+    plain, probed = (
+        compile_set([draft], draft.source, catalog(draft.source), file, probe=probe) for probe in (None, probes)
+    )
     return Subject(draft, _never_stops(plain), _never_stops(probed), probes)
 
 
