@@ -33,12 +33,15 @@ from bridge.kafka.settings import DENIED
 from bridge.located_yaml import CODES as YAML_CODES
 from bridge.located_yaml import parse
 from bridge.mapping import check, check_events, check_model, check_tables, diagnose, load
+from bridge.mapping.cases import Change, Database, Statement
 from bridge.mapping.diagnostics import CODES, RUNTIME_CODES
 from bridge.mapping.functions import FUNCTIONS, PREDICATES, Function
 from bridge.mapping.types import PLAIN, Type
 from bridge.model import PlainRecord
 from bridge.observe.metrics import Metrics
 from bridge.runtime.transform import settings_for, transform
+from bridge.trial.log import Shape, log_of
+from bridge.trial.stream import Stream
 
 ROOT = Path(__file__).resolve().parents[1]
 README, LANGUAGE, OPERATING = ROOT / "README.md", ROOT / "mappings" / "README.md", ROOT / "deploy" / "README.md"
@@ -49,7 +52,6 @@ EXIT_CODES = "## Exit codes\n"
 UPDATE = "UPDATE_GOLDEN" in os.environ
 
 Row = dict[str, Any]
-Headers = list[tuple[str, bytes | None]]
 
 
 # -- pages and their blocks ----------------------------------------------------------------------------------------------
@@ -132,8 +134,6 @@ ALL_MAPPINGS = [block for page in PAGES for block in blocks(page) if block.kind 
 # -- a database in shorthand ---------------------------------------------------------------------------------------------
 
 STATEMENT = re.compile(r"\s*(INSERT|UPDATE|DELETE|REKEY|TRUNCATE)\s+(\w+)\s*(\{.*?\}(?= *\{|$))?\s*(\{.*\})?\s*")
-FIRST_COMMIT_MS = 1_767_603_600_000  # 2026-01-05T09:00:00Z; each transaction commits a second later
-PREFIX = "shop"
 
 
 class History:
@@ -146,106 +146,36 @@ class History:
 
     def __init__(self, text: str) -> None:
         first, *lines = text.splitlines()
-        self.keys = {name: re.findall(r"\w+", columns) for name, columns in re.findall(r"(\w+) \(([^)]*)\)", first)}
-        self.statements = [self._statement(line) for line in lines if line.strip()]
-        self.columns: dict[str, list[str]] = {table: list(keys) for table, keys in self.keys.items()}
-        for _, table, *rows in self.statements:
-            for row in rows:
-                self.columns[table] += [column for column in row if column not in self.columns[table]]
-        self.tables: dict[str, dict[str, Row]] = {table: {} for table in self.keys}
-        self.records: list[PlainRecord] = []
-        self.offsets: dict[str, int] = {}
-        self.lsn, self.last_commit, self.number = 1_000, 0, 0
-        self._play()
+        names = re.findall(r"(\w+) \(([^)]*)\)", first)
+        self.keys = {f"public.{name}": tuple(re.findall(r"\w+", columns)) for name, columns in names}
+        parts = [self._statement(line) for line in lines if line.strip()]
+        statements = [part for part in parts if isinstance(part, Statement)]
+        columns = {table: [c for one in statements if one.table == table for c in one.row] for table in self.keys}
+        self._database, self._stream = Database(self.keys, columns), Stream()
+        self._play(parts)
+        log = log_of(self._stream.sent, "", sorted(self.keys), Shape())
+        self.records = [record for queue in log.queues for record in queue]
 
-    def _statement(self, line: str) -> list[Any]:
+    def _statement(self, line: str) -> Statement | str:
         if line.strip() in ("SNAPSHOT", "END", "BEGIN", "COMMIT"):
-            return [line.strip(), ""]
+            return line.strip()
         found = STATEMENT.fullmatch(line)
         assert found, f"not a statement: {line}"
-        assert found[2] in self.keys, f"no such table: {line}"
-        return [found[1], found[2], *(parse(row, line).data for row in found.groups()[2:] if row)]
+        assert f"public.{found[2]}" in self.keys, f"no such table: {line}"
+        row, *more = [parse(row, line).data for row in found.groups()[2:] if row] or [{}]
+        return Statement(found[1].lower(), f"public.{found[2]}", row, *more)
 
-    def _play(self) -> None:
-        part: list[list[Any]] = []
-        for statement in self.statements:
-            if statement[0] in ("SNAPSHOT", "BEGIN"):
-                part = []
-            elif statement[0] == "END":
-                self._snapshot(part)
-            elif statement[0] == "COMMIT":
-                self._transaction(part)
+    def _play(self, parts: list[Statement | str]) -> None:
+        done: list[list[Change]] = []
+        for part in parts:
+            if isinstance(part, Statement):
+                done.append(self._database.run(part))
+            elif part == "END":
+                self._stream.snapshot([change for changes in done for change in changes])
+            elif part == "COMMIT":
+                self._stream.transaction(done)
             else:
-                part.append(statement)
-
-    def _snapshot(self, part: list[list[Any]]) -> None:
-        for number, (_, table, row) in enumerate(part, 1):
-            key, image = self._key(table, row), self._image(table, row)
-            self.tables[table][key] = image
-            last = "last" if number == len(part) else "true"
-            self._row(table, key, {"before": None, "after": image, "op": "r"}, last, None)
-
-    def _transaction(self, part: list[list[Any]]) -> None:
-        self.number += 1
-        ms = FIRST_COMMIT_MS + 1000 * self.number
-        xid = 700 + self.number
-        self.lsn += 10
-        self._marker({"status": "BEGIN", "id": f"{xid}:{self.lsn}", "ts_ms": ms})
-        counts: dict[str, int] = {}
-        for statement in part:
-            for table, key, change, headers in self._changes(*statement):
-                counts[table] = counts.get(table, 0) + 1
-                orders = {"total_order": sum(counts.values()), "data_collection_order": counts[table]}
-                self._row(table, key, change, "false", {"id": f"{xid}:{self.lsn}", **orders}, headers)
-        self.lsn += 10
-        collections = [{"data_collection": f"public.{name}", "event_count": count} for name, count in counts.items()]
-        end = {"status": "END", "id": f"{xid}:{self.lsn}", "event_count": sum(counts.values())}
-        self._marker(end | {"data_collections": collections, "ts_ms": ms})
-        self.last_commit = self.lsn
-
-    def _changes(self, what: str, table: str, *rows: Row) -> Iterator[tuple[str, str, Row, Headers]]:
-        self.lsn += 10
-        if what == "TRUNCATE":
-            yield table, "", {"before": None, "after": None, "op": "t"}, []
-            return
-        key, stored = self._key(table, rows[0]), self.tables[table]
-        if what == "INSERT":
-            stored[key] = self._image(table, rows[0])
-            yield table, key, {"before": None, "after": stored[key], "op": "c"}, []
-        elif what == "UPDATE":
-            stored[key] = stored[key] | rows[0]
-            yield table, key, {"before": None, "after": stored[key], "op": "u"}, []
-        elif what == "DELETE":
-            del stored[key]
-            yield table, key, {"before": self._image(table, rows[0]), "after": None, "op": "d"}, []
-        else:  # REKEY: both halves lie on one position
-            image = stored.pop(key) | rows[1]
-            new = self._key(table, image)
-            stored[new] = image
-            before = self._image(table, rows[0])
-            yield table, key, {"before": before, "after": None, "op": "d"}, [("__debezium.newkey", new.encode())]
-            yield table, new, {"before": None, "after": image, "op": "c"}, [("__debezium.oldkey", key.encode())]
-
-    def _key(self, table: str, row: Row) -> str:
-        return json.dumps({column: row[column] for column in self.keys[table]}, separators=(",", ":"))
-
-    def _image(self, table: str, row: Row) -> Row:
-        return {column: row.get(column) for column in self.columns[table]}
-
-    def _row(
-        self, table: str, key: str, change: Row, snapshot: str, block: Row | None, headers: Headers | None = None
-    ) -> None:
-        sequence = json.dumps([str(self.last_commit) if self.last_commit else None, str(self.lsn)])
-        source = {"schema": "public", "table": table, "lsn": self.lsn, "sequence": sequence, "snapshot": snapshot}
-        self._record(f"{PREFIX}.public.{table}", key, change | {"source": source, "transaction": block}, headers)
-
-    def _marker(self, marker: Row) -> None:
-        self._record(f"{PREFIX}.transaction", json.dumps({"id": marker["id"]}), marker, None)
-
-    def _record(self, topic: str, key: str, value: Row, headers: Headers | None) -> None:
-        offset = self.offsets[topic] = self.offsets.get(topic, -1) + 1
-        text = json.dumps(value, separators=(",", ":")).encode()
-        self.records.append(PlainRecord(topic, 0, offset, key.encode() or None, text, headers or []))
+                done = []
 
 
 def mapping_files(mappings: list[str]) -> list[tuple[str, str]]:

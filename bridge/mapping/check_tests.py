@@ -12,12 +12,10 @@ from typing import Any, Final, NamedTuple
 
 from bridge.located_yaml import Path
 from bridge.mapping.cases import (
-    DELETE,
     INSERT,
     REKEY,
     STATEMENTS,
     TRUNCATE,
-    UPDATE,
     Case,
     Database,
     Refused,
@@ -35,7 +33,7 @@ from bridge.mapping.shape import Section
 
 TEST_KEYS: Final = ("name", "given", "expect", "keys", "doc")
 GIVEN_KEYS: Final = ("snapshot", "transaction", "at")
-_USE_KEYS: Final = "give the check a catalog, or the test keys: {alias: [column]}"
+_USE_KEYS: Final = "name it in a catalog, or in the test: keys: {alias: [column]}"
 
 
 class _Source(NamedTuple):
@@ -63,13 +61,13 @@ def check_tests(top: Section, draft: Draft, catalog: Catalog | None) -> None:
     keys: dict[str, tuple[str, ...]] = {}
     cases = [(section, _case(section, source, keys)) for section in sections]
     statements = [one for _, case in cases for one in case.statements()]
-    keys |= _keys(top, source, said, statements)
+    guessed = _keys(top, source, said, statements, keys)
     sound = all(one.warning for one in top.report.sorted())
     for section, case in cases:
         _unlike(section, case, draft.tests)
         draft.tests.append(case)
         if sound:
-            _run(section, case)
+            _run(section, case, guessed)
 
 
 def _sections(top: Section, tests: list[Any]) -> Iterator[Section]:
@@ -247,12 +245,18 @@ def _said_keys(sections: list[Section], source: _Source) -> dict[str, tuple[str,
 
 
 def _keys(
-    top: Section, source: _Source, said: dict[str, tuple[str, ...]], statements: list[Statement]
-) -> dict[str, tuple[str, ...]]:
-    """The key of each table that statements name; one that is not known is reported at its first statement."""
-    found: dict[str, tuple[str, ...]] = {}
+    top: Section,
+    source: _Source,
+    said: dict[str, tuple[str, ...]],
+    statements: list[Statement],
+    keys: dict[str, tuple[str, ...]],
+) -> set[str]:
+    """Fill ``keys`` with that of each table that statements name; one that is not known is reported at the first of
+    them. Gives the tables whose key is deduced.
+    """
+    guessed = set()
     for one in statements:
-        if one.table in found:
+        if one.table in keys:
             continue
         known = None if source.catalog is None else source.catalog.tables.get(one.table)
         key = (known.key if known is not None else None) or said.get(one.table)
@@ -261,8 +265,9 @@ def _keys(
             if len(guesses) != 1:
                 top.report.add("M002", one.path, f"the key of {one.table} is not known", _USE_KEYS)
             key = guesses.pop() if guesses else ()
-        found[one.table] = key
-    return found
+            guessed.add(one.table)
+        keys[one.table] = key
+    return guessed
 
 
 def _guesses(draft: Draft, table: str, statements: list[Statement]) -> Iterator[tuple[str, ...]]:
@@ -283,13 +288,15 @@ def _guesses(draft: Draft, table: str, statements: list[Statement]) -> Iterator[
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
-def _run(section: Section, case: Case) -> None:
+def _run(section: Section, case: Case, guessed: set[str]) -> None:
     """Would a database have committed this?"""
     database = Database(case.keys, {})
     for one in case.statements():
         try:
             database.run(one)
         except Refused as refused:
-            hint = refused.hint or ("" if one.what in (INSERT, UPDATE, DELETE) else "see `rekey`")
+            hint = refused.hint
+            if one.table in guessed:
+                hint = f"the key is taken to be ({', '.join(case.keys[one.table])}); if it is not, {_USE_KEYS}"
             section.report.add("M038", one.path, refused.message, hint)
             return

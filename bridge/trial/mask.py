@@ -20,7 +20,7 @@ from bridge.mapping.scope import columns_of
 Place = tuple[str, str]  # table, column
 
 _MAIL: Final = re.compile(r"[\w.%+-]+@[\w-]+(?:\.[\w-]+)+")
-_PHONE: Final = re.compile(r"(?<![\w+-])(?:\+|00?|\()\d[\d ()/.-]{6,}\d(?![\w-])")
+_PHONE: Final = re.compile(r"(?<![\w+.:-])(?:\+|00?|\()\d[\d ()/.-]{6,}\d(?![\w-])")
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d(?=\Z|T)")
 _FIRST_DAY: Final = date(1970, 1, 1)
 

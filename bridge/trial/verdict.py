@@ -18,13 +18,15 @@ from bridge.core.encode import cloudevent
 from bridge.errors import BridgeError, Fatal
 from bridge.mapping.cases import Case
 from bridge.model import OutboundRecord
-from bridge.trial.arrivals import SHORT, Everything, Plan, follow, seeded, shape_of
+from bridge.trial.arrivals import Plan, follow, seeded, shape_of
 from bridge.trial.difference import SAME, Line, Shown, compare, shown_expected, shown_published
+from bridge.trial.everything import SHORT, Everything, batches
 from bridge.trial.log import Log, Shape
 from bridge.trial.machine import Published, plain_run, published
 from bridge.trial.subject import Input, Subject
 
-CAPTURED_RECORDS_MAX = 20_000  # of a capture, over all its seeded runs: more seeds for a small one
+BATCHES_MAX = 1_500  # beyond, a short log's tables have one partition each
+CAPTURED_RECORDS_MAX = 10_000  # of a capture, over all its seeded runs: more seeds for a small one
 _SHORT_SHARE = 10  # of the seeds, a short log gets the tenth part: they repeat transactions, what else there is was run
 
 
@@ -142,10 +144,11 @@ class _Arrivals:
             verdict.unsteady = self._seed(seed)
 
     def _everything(self) -> Unsteady | None:
-        for shape in (Shape(2), Shape(0)):
+        spread = Shape(2 if batches(self._given.log(Shape(2))) <= BATCHES_MAX else 1)
+        for shape in (spread, Shape(0)):
             log = self._given.log(shape)
             for late in (False, True):
-                way = Everything(log, self._mappings, late=late).failing(self._is_right)
+                way = Everything(log, self._mappings, self._is_right, late=late).failing()
                 if way is not None:
                     return Unsteady(self._lines(way.published), [str(shape), *way.described], None, way.error)
         return None
@@ -178,7 +181,7 @@ class _Arrivals:
         found, error = self._follow(log, plan)
         return not error and self._is_right(found, True)  # noqa: FBT003
 
-    def _is_right(self, found: Sequence[OutboundRecord], done: bool) -> bool:  # noqa: FBT001 - see arrivals.Right
+    def _is_right(self, found: Sequence[OutboundRecord], done: bool) -> bool:  # noqa: FBT001 - see everything.Right
         """Is it what the plain run gave, or where there is more to come, its beginning?"""
         wanted = self._identities if done else self._identities[: len(found)]
         return [published(one).identity for one in found] == wanted
