@@ -334,6 +334,18 @@ def test_rekey_truncate_and_a_snapshot(desk: Desk) -> None:
     assert code == 0, out
 
 
+def test_what_the_snapshot_found_is_told(desk: Desk) -> None:
+    """It is told in parts: also when the core dies between two of them."""
+    found = "  TicketFound:\n    topic: tickets\n    trigger: snapshot\n    data: [ticketId]\ntests:\n"
+    rows = "".join(f"          - t: {{id: {number}, st: O}}\n" for number in range(1, 6))
+    given = "      - snapshot:\n" + rows + "      - transaction:\n          - insert: {t: {id: 9, st: O}}\n"
+    expect = "".join(f"      - TicketFound: {{ticketId: '{number}'}}\n" for number in range(1, 6))
+    desk.write(BASE.replace("tests:\n", found) + "  - name: five\n    given:\n" + given + "    expect:\n" + expect)
+    code, out, _ = desk.test()
+    assert code == 0, out
+    assert "every arrival" in out
+
+
 def test_aliases_that_share_a_table_are_named_by_it(desk: Desk) -> None:
     desk.write("""\
 aggregate: Boss
@@ -616,6 +628,20 @@ def test_no_mail_address_gets_out(desk: Desk, tmp_path: Path) -> None:
     }
     told = {data["customerId"]: data["email"] for event in test["expect"] for data in event.values()}
     assert told["2"] == given[2]
+
+
+def test_columns_that_are_marked_are_masked(desk: Desk) -> None:
+    catalog = (CAPTURES / "mappings" / "postgres.catalog.yaml").read_text()
+    desk.catalog.write_text(catalog.replace("name: text", "name: {type: text, pii: name}"))
+    text = (CAPTURES / "mappings" / "postgres" / "order.yaml").read_text()
+    text = text.replace(
+        "customerName: string? = customer.name", "customerName: {type: 'token?', from: customer.name, pii: name}"
+    )
+    desk.write(text, "order.yaml")
+    code, out, said = desk.test("--record", str(CAPTURES / "postgres.jsonl.gz"))
+    assert code == 0, said
+    assert "Cüstomer" not in out
+    assert "customerName: 'token:name:Name 3'" in out
 
 
 def test_stand_ins() -> None:

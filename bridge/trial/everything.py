@@ -64,13 +64,13 @@ class Everything:
     def failing(self) -> Way | None:
         """The shortest way that does not give what is right; None if there is none."""
         for node in self._todo:
-            machine = self._replayed(node)
-            for read in self._batches(machine):
+            first = self._replayed(node)
+            for number, read in enumerate(list(self._batches(first))):
+                machine = self._replayed(node) if number else first
                 way = _Node(node.kept, (*node.steps, read), node.deaths)
                 failed = self._failed(machine, self._step(machine, read), way) or self._new_place(machine, way)
                 if failed is not None:
                     return failed
-                machine = self._replayed(node)
         return None
 
     def _failed(self, machine: Machine, error: str, way: _Node) -> Way | None:

@@ -25,8 +25,8 @@ from bridge.trial.log import Log, Shape
 from bridge.trial.machine import Published, plain_run, published
 from bridge.trial.subject import Input, Subject
 
-BATCHES_MAX = 1_500  # beyond, a short log's tables have one partition each
-CAPTURED_RECORDS_MAX = 10_000  # of a capture, over all its seeded runs: more seeds for a small one
+BATCHES_MAX = 500  # beyond, a short log's tables have one partition each
+CAPTURED_RECORDS_MAX = 5_000  # of a capture, over all its seeded runs: more seeds for a small one
 _SHORT_SHARE = 10  # of the seeds, a short log gets the tenth part: they repeat transactions, what else there is was run
 
 
