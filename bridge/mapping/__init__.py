@@ -11,6 +11,7 @@ from bridge.errors import MappingInvalid
 from bridge.mapping.catalog import Catalog
 from bridge.mapping.check import check_files
 from bridge.mapping.compile import compile_set
+from bridge.mapping.probes import Probes
 from bridge.mapping.tokens import Tokenise, plain
 from bridge.model import Diagnostic, MappingSet
 
@@ -18,12 +19,17 @@ __all__ = ["diagnose", "examine", "load"]
 
 
 def load(
-    files: Sequence[tuple[str, str]], source: str, catalog: Catalog | None = None, tokenise: Tokenise = plain
+    files: Sequence[tuple[str, str]],
+    source: str,
+    catalog: Catalog | None = None,
+    tokenise: Tokenise = plain,
+    probe: Probes | None = None,
 ) -> MappingSet:
     """Check every file and compile those of one source.
 
     ``files``: (file name, text). ``catalog``: the source's, or None if nobody knows it; other sources' files are checked
-    without one. ``tokenise``: what stands for personal data. Raises MappingInvalid with every diagnostic.
+    without one. ``tokenise``: what stands for personal data. ``probe``: a recorder of what the compiled code does.
+    Raises MappingInvalid with every diagnostic.
     """
     drafts, found = check_files(files, lambda name: catalog if name == source else None)
     chosen = [draft for draft in drafts if draft.source == source]
@@ -31,7 +37,7 @@ def load(
     if any(not one.warning or (one.code == "M005" and one.file in windows) for one in found):
         raise MappingInvalid(found)
     others = {draft.file for draft in drafts if draft.source != source}
-    return compile_set(chosen, source, catalog, [pair for pair in files if pair[0] not in others], tokenise)
+    return compile_set(chosen, source, catalog, [pair for pair in files if pair[0] not in others], tokenise, probe)
 
 
 def examine(

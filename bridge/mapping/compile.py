@@ -12,6 +12,7 @@ from bridge.mapping.draft import Alias, Draft
 from bridge.mapping.emit import Emitter, Names
 from bridge.mapping.model_code import ModelWriter
 from bridge.mapping.nodes import Column, Expr, Field, Pivot, walk
+from bridge.mapping.probes import Hooks, Probes
 from bridge.mapping.rule_code import RuleWriter
 from bridge.mapping.scope import columns_of
 from bridge.mapping.table_code import table_use
@@ -26,10 +27,15 @@ def compile_set(
     catalog: Catalog | None,
     files: Sequence[tuple[str, str]],
     tokenise: Tokenise = plain,
+    probe: Probes | None = None,
 ) -> MappingSet:
-    """Compile sound drafts of one source. ``files`` are those drafts' and the common files, for the digest."""
+    """Compile sound drafts of one source. ``files`` are those drafts' and the common files, for the digest.
+
+    ``probe``: see ``probes``.
+    """
     layouts = _layouts(drafts, catalog)
-    return MappingSet(source, tuple(_mapping(draft, layouts, tokenise) for draft in drafts), layouts, digest(files))
+    mappings = tuple(_mapping(draft, layouts, tokenise, probe) for draft in drafts)
+    return MappingSet(source, mappings, layouts, digest(files))
 
 
 def digest(files: Sequence[tuple[str, str]]) -> str:
@@ -82,7 +88,7 @@ def _row_expressions(draft: Draft) -> list[Expr]:
     return found + [e for field in draft.fields for e in field.expressions()]
 
 
-def _mapping(draft: Draft, layouts: dict[str, Layout], tokenise: Tokenise) -> Mapping:
+def _mapping(draft: Draft, layouts: dict[str, Layout], tokenise: Tokenise, probe: Probes | None) -> Mapping:
     """Names and slots are fixed here; what the functions do is in the writers."""
     slots = {table: {column: i for i, column in enumerate(layout.columns)} for table, layout in layouts.items()}
     names = Names()
@@ -91,7 +97,8 @@ def _mapping(draft: Draft, layouts: dict[str, Layout], tokenise: Tokenise) -> Ma
     def slot(table: str, column: str) -> int:
         return slots[table][column]
 
-    emitter = Emitter(names, draft.aliases, slot, nulls, tokenise=tokenise)
+    hooks = Hooks(probe, draft.aggregate, names.bind)
+    emitter = Emitter(names, draft.aliases, slot, nulls, tokenise=tokenise, hooks=hooks)
     tables = tuple(table_use(emitter, alias, len(layouts[alias.table].columns)) for alias in draft.aliases.values())
     model = ModelWriter(emitter).function("model", draft.root, draft.fields)
     emitter.passed = _Steps(emitter, draft, tables[0]).passed
@@ -135,7 +142,9 @@ class _Steps:
         if one is None:
             outer = self.emitter.anchors
             chosen = [f for f in self.draft.fields if f.name == base.name]
-            one = ModelWriter(self.emitter).function(self.emitter.names.fresh("step"), self.draft.root, chosen)
+            with self.emitter.hooks.silent():
+                one = ModelWriter(self.emitter).function(self.emitter.names.fresh("step"), self.draft.root, chosen)
             self.emitter.anchors = outer
             self.models[base.name] = one
+        one = self.emitter.hooks.steps(field, one)
         return self.emitter.names.bind(support.passed(one, path, value.value, self.root.normalise, self.root.when))

@@ -34,6 +34,7 @@ from bridge.mapping.nodes import (
     Unary,
     walk,
 )
+from bridge.mapping.probes import Hooks
 from bridge.mapping.tokens import Tokenise, plain
 from bridge.model import UNKNOWN
 
@@ -107,11 +108,13 @@ class Emitter:
         *,
         passed: Callable[[Field, Any], str] | None = None,
         tokenise: Tokenise = plain,
+        hooks: Hooks | None = None,
     ) -> None:
         self.names = names
         self.aliases = aliases
         self.slot = slot
         self.nulls = nulls
+        self.hooks = hooks or Hooks(None, "", names.bind)
         self.passed = passed
         self.tokenise = tokenise
         self.anchors: dict[str, Anchor] = {}
@@ -164,20 +167,24 @@ class Emitter:
 
     def raw(self, node: Expr) -> str:
         """Like ``see``, but a column's value may still be unknown: the consumer must refuse it."""
-        if isinstance(node, Column):
-            row = self.fetched(node.row.anchor, node.row.chain)[1]
-            return f"{row}[{self.slot(self.aliases[node.row.alias].table, node.name)}]"
-        return self.see(node)
+        return self.hooks.operand(node, self._cell) if isinstance(node, Column) else self.see(node)
+
+    def _cell(self, node: Any) -> str:
+        row = self.fetched(node.row.anchor, node.row.chain)[1]
+        return f"{row}[{self.slot(self.aliases[node.row.alias].table, node.name)}]"
 
     # expressions
 
     def see(self, node: Expr) -> str:
         """A Python expression for the node's value; never unknown."""
         method: Callable[[Any], str] = getattr(self, f"_see_{type(node).__name__.lower()}")
-        return method(node)
+        return method(node) if isinstance(node, Column) else self.hooks.operand(node, method)
 
-    def truth(self, node: Expr) -> str:
-        """An expression that is True or False and nothing else."""
+    def truth(self, node: Expr, kind: str = "part", gives: str = "") -> str:
+        """An expression that is True or False and nothing else; ``kind`` and ``gives``: see ``Probe``."""
+        return self.hooks.condition(kind, node, self._truth, gives)
+
+    def _truth(self, node: Expr) -> str:
         if node.type.kind == "bool" and not node.type.raw and not node.type.optional:
             return self.see(node)
         return self.call(values.truth, self.see(node))
@@ -226,7 +233,7 @@ class Emitter:
         return f"({f' {node.op} '.join(self.truth(part) for part in node.parts)})"
 
     def _see_if(self, node: If) -> str:
-        return f"({self.see(node.then)} if {self.truth(node.test)} else {self.see(node.other)})"
+        return f"({self.see(node.then)} if {self.truth(node.test, 'if')} else {self.see(node.other)})"
 
     def _see_isnull(self, node: IsNull) -> str:
         if isinstance(node.operand, Const):
@@ -327,7 +334,7 @@ class Emitter:
             return "(a is None)"
         if node.name == "passed" and node.value is not None and self.passed is not None:
             return f"{self.passed(node.fields[0], node.value)}(steps)"
-        sides = [(self._side(found, "a"), self._side(found, "b")) for found in node.fields]
+        sides = [self.hooks.sides(found, self._side(found, "a"), self._side(found, "b")) for found in node.fields]
         if node.name == "changed":
             return f"(a is not None and b is not None and ({' or '.join(f'{now} != {then}' for now, then in sides)}))"
         value = self.see(node.value) if node.value is not None else "None"

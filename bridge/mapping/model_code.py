@@ -36,7 +36,9 @@ class ModelWriter:
         variables: list[str] = []
         for field in fields:
             variable = self.names.fresh("f")
-            lines += self.guarded(self.field(field, variable), field.name, field.place)
+            with self.emitter.hooks.subject(field.name, field.place):
+                lines += self.guarded(self.field(field, variable), field.name, field.place)
+                lines += self.emitter.hooks.optional(field.type, variable)
             variables.append(variable)
         return lines, f"({', '.join(variables)},)"
 
@@ -64,7 +66,7 @@ class ModelWriter:
     def cases(self, cases: list[tuple[str, Expr]]) -> str:
         found = self.emitter.call(support.no_case)
         for symbol, test in reversed(cases):
-            found = f"{symbol!r} if {self.emitter.truth(test)} else {found}"
+            found = f"{symbol!r} if {self.emitter.truth(test, 'case', symbol)} else {found}"
         return found
 
     def converted(self, field: ModelField, value: Expr, variable: str) -> list[str]:
@@ -95,7 +97,7 @@ class ModelWriter:
         block = Block()
         outer = dict(emitter.anchors)
         emitter.anchors[alias] = Anchor(node, row, block)
-        skip = [f"if not {emitter.truth(field.where)}: continue"] if field.where is not None else []
+        skip = [f"if not {emitter.truth(field.where, 'where')}: continue"] if field.where is not None else []
         body, result = self.fields(field.fields)
         emitter.anchors = outer
         return [
@@ -123,6 +125,7 @@ def conversion(emitter: Emitter, field: ModelField, source: str, variable: str) 
     """Statements that set ``variable`` to the converted ``source``; the common case stays inline."""
     names, kind = emitter.names, field.type
     if field.codes is not None:
+        source = emitter.hooks.value("codes", source, values=tuple(field.codes))
         slow = emitter.call(convert.coded(field.codes, optional=kind.optional), variable)
         return [f"{variable} = {source}", f"{variable} = {names.bind(field.codes.get)}({variable}) or {slow}"]
     made = convert.converter(kind, field.zone)

@@ -76,27 +76,31 @@ class RuleWriter:
             lines.append(" return True")
         else:
             lines += indented(self.prologue(event, [event.when]))
-            lines += indented(
-                self.writer.guarded([f"return {self.emitter.truth(event.when)}"], event.type, event.place)
-            )
+            with self.emitter.hooks.subject(event.type, event.place):
+                test = self.emitter.truth(event.when, "when")
+            lines += indented(self.writer.guarded([f"return {test}"], event.type, event.place))
         made: Callable[..., bool] = self.names.define(name, lines)
         return made
 
     def data(self, event: Event, name: str) -> Callable[..., dict[str, Any]]:
         lines = [f"def {name}({_ARGUMENTS}):", *indented(self.prologue(event, event.expressions()))]
         parts = []
-        for item in event.data:
-            variable = self.names.fresh("d")
-            lines += indented(self.writer.guarded(self.item(item, variable), item.name, item.place))
-            parts.append(f"{item.name!r}: {variable}")
-        lines.append(f" return {{{', '.join(parts)}}}")
+        hooks = self.emitter.hooks
+        with hooks.subject(event.type, event.place):
+            for item in event.data:
+                variable = self.names.fresh("d")
+                with hooks.subject(item.name, item.place):
+                    lines += indented(self.writer.guarded(self.item(item, variable), item.name, item.place))
+                parts.append(f"{item.name!r}: {variable}")
+            payload = f"{{{', '.join(parts)}}}"
+            lines.append(f" return {hooks.value('event', payload)}")
         made: Callable[..., dict[str, Any]] = self.names.define(name, lines)
         return made
 
     def item(self, item: DataItem, variable: str) -> list[str]:
         """A model field is canonical already; a field of the payload's own is made here. Then it is rendered."""
         if item.made is not None:
-            lines = self.writer.field(item.made, variable)
+            lines = self.writer.field(item.made, variable) + self.emitter.hooks.optional(item.type, variable)
         else:
             lines = [f"{variable} = {self.emitter.see(item.value or NOTHING)}"]
         rendered = self.rendered(item.type, variable)

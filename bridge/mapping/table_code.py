@@ -30,7 +30,7 @@ def table_use(emitter: Emitter, alias: Alias, width: int) -> TableUse:
     number = alias.index
     pick = None
     if parent is not None and not alias.many:
-        where = _condition(emitter, alias, f"pick{number}", alias.pick_where)
+        where = _condition(emitter, alias, f"pick{number}", alias.pick_where, "pick")
         order = (
             (alias.pick_order[0], slot(alias.pick_order[1]), alias.pick_order[2])
             if alias.pick_order is not None
@@ -49,18 +49,20 @@ def table_use(emitter: Emitter, alias: Alias, width: int) -> TableUse:
         else (),
         kids=tuple(emitter.aliases[kid].index for kid in alias.kids),
         append=alias.append,
-        when=_condition(emitter, alias, f"exists{number}", alias.when),
+        when=_condition(emitter, alias, f"exists{number}", alias.when, "row"),
         pick=pick,
         normalise=_normalise(emitter, alias, width),
         place=alias.place,
     )
 
 
-def _condition(emitter: Emitter, alias: Alias, name: str, test: Expr | None) -> Callable[[Row], bool] | None:
+def _condition(emitter: Emitter, alias: Alias, name: str, test: Expr | None, kind: str) -> Callable[[Row], bool] | None:
     if test is None:
         return None
     emitter.anchors = {alias.name: Anchor("None", "r")}
-    body = ModelWriter(emitter).guarded([f"return {emitter.truth(test)}"], alias.name, alias.place)
+    with emitter.hooks.subject(alias.name, alias.place):
+        found = emitter.truth(test, kind)
+    body = ModelWriter(emitter).guarded([f"return {found}"], alias.name, alias.place)
     made: Callable[[Row], bool] = emitter.names.define(name, [f"def {name}(r):", *indented(body)])
     return made
 
