@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import gzip
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
 import msgspec
 
-from bridge.core.pipeline import Output, Pipeline
+from bridge.core.pipeline import Observed, Output, Pipeline
 from bridge.errors import Fatal
 from bridge.model import InboundRecord, InputPartition, MappingSet, PlainRecord, SourceSettings
 from bridge.state.rows import RowState
@@ -114,13 +114,21 @@ def settings_for(
     )
 
 
-def transform(records: Sequence[PlainRecord], settings: SourceSettings, mappings: MappingSet) -> Iterator[Output]:
-    """What ``bridge run`` would publish for these records. Raises TransactionIncomplete when the last ones lack rows."""
+def transform(
+    records: Sequence[PlainRecord],
+    settings: SourceSettings,
+    mappings: MappingSet,
+    observe: Callable[[Observed], None] | None = None,
+) -> Iterator[Output]:
+    """What ``bridge run`` would publish for these records; ``observe``: see ``Pipeline``.
+
+    Raises TransactionIncomplete when the last ones lack rows.
+    """
     if settings.log:
         records = [record for record in records if record.topic_name == settings.log]
     state = RowState(MemoryStore(), mappings)
     ends = {InputPartition(r.topic_name, r.partition_number): r.offset_number + 1 for r in records}
-    pipeline = Pipeline(settings, mappings, state, list(ends))
+    pipeline = Pipeline(settings, mappings, state, list(ends), observe=observe)
     positions = dict.fromkeys(ends, 0)
     for start in range(0, len(records), BATCH):
         batch: list[InboundRecord] = list(records[start : start + BATCH])
