@@ -88,6 +88,7 @@ class Aggregate(_Told):
     """One aggregate that the transaction touched.
 
     ``outcome``: events, nothing (no rule holds), unchanged, absent, incomplete, parked or rejected (a dead letter).
+    ``what``: created, updated or deleted; '' where there is no model to compare.
     """
 
     aggregate: str
@@ -96,6 +97,7 @@ class Aggregate(_Told):
     outcome: str
     reason: str
     hint: str
+    what: str
     model: list[Change]
     ignored: list[Ignored]
     rules: list[Rule]

@@ -120,15 +120,16 @@ class Teller:
         mapping = self._mappings[touched.mapping.aggregate]
         name, identity = mapping.aggregate, identity_of(touched)
         told = Aggregate(
-            name,
-            self._personal.identity(name, identity),
-            mapping.file,
-            "nothing",
-            "",
-            "",
-            [],
-            self._ignored(touched),
-            [],
+            aggregate=name,
+            id=self._personal.identity(name, identity),
+            mapping=mapping.file,
+            outcome="nothing",
+            reason="",
+            hint="",
+            what="",
+            model=[],
+            ignored=self._ignored(touched),
+            rules=[],
         )
         try:
             before = None if touched.before is None else mapping.model(touched.before)
@@ -137,6 +138,8 @@ class Teller:
             touched = msgspec.structs.replace(touched, error=touched.error or error)
             before = after = None
         told.model = self._model(name, before, after)
+        if told.model:
+            told.what = "created" if before is None else "deleted" if after is None else "updated"
         behind = next((found for one in letters if (found := _behind(one, name, identity)) is not None), None)
         if not touched.complete:
             told.outcome, told.reason, told.hint = "incomplete", _INCOMPLETE, "see `bridge backfill`"

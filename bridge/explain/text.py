@@ -12,7 +12,10 @@ from bridge.explain.account import Account, Aggregate, Change, Condition, NetCha
 _COLOURS: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _MARKS: Final = {True: ("✓", "green"), False: ("✗", "red"), None: ("·", "dim")}
 _OUTCOMES: Final = {"rejected": "dead letter", "absent": "not there", "unchanged": "unchanged"}
+_LIVES: Final = {"created": "after (it is new)", "deleted": "before (it is gone)", "updated": "before → after"}
 _CONTINUED: Final = "    "
+_NAMES: Final = 24  # names are filled up to here, so that values stand below each other
+_LONGEST: Final = 400  # characters of one value; JSON has all of them
 
 
 class Page:
@@ -24,7 +27,10 @@ class Page:
         self._lines: list[str] = []
 
     def write(self, text: str = "", indent: int = 0, style: str = "", mark: str = "", mark_style: str = "") -> None:
-        """A paragraph; ``mark`` stands before its first line, in a colour of its own."""
+        """A paragraph; ``mark`` stands before its first line, in a colour of its own. No text, no line."""
+        if indent and not text:
+            return
+        text = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)  # no data steers a terminal
         first = " " * indent + (f"{mark} " if mark else "")
         rest = " " * len(first) + _CONTINUED
         lines = textwrap.wrap(
@@ -80,22 +86,33 @@ def _net(page: Page, net: NetChange) -> None:
     page.write(
         f"{net.table} {old}{key(net.row_key)} {net.what}  → {', '.join(net.touches) or net.note}", 2, style="cyan"
     )
-    for change in net.columns:
-        _change(page, change, net.what)
-
-
-def _change(page: Page, change: Change, what: str = "updated") -> None:
-    mark = "*" if change.changed else " "
-    style = "yellow" if change.changed else "dim"
-    now = change.before if what == "deleted" else change.after
-    if what != "updated" or not change.changed:
-        page.write(f"{change.name}  {value(now)}", 6, style, mark, "yellow")
-    elif isinstance(change.before, list) and isinstance(change.after, list):
-        page.write(change.name, 6, style, mark, "yellow")
-        for sign, one in _elements(change.before, change.after):
-            page.write(value(one), 10, {"-": "red", "+": "green"}.get(sign, "dim"), sign, "")
+    if net.what == "updated":
+        _changes(page, [change for change in net.columns if change.changed], "updated", 6)
+        same = ", ".join(f"{change.name} {value(change.after)}" for change in net.columns if not change.changed)
+        page.write(f"the same: {same}" if same else "", 6, "dim")
     else:
-        page.write(f"{change.name}  {value(change.before)} → {value(change.after)}", 6, style, mark, "yellow")
+        _changes(page, net.columns, net.what, 6)
+
+
+def _changes(page: Page, changes: list[Change], what: str, indent: int) -> None:
+    longest = max((len(change.name) for change in changes), default=0)
+    for change in changes:
+        _change(page, change, f"{change.name:{min(longest, _NAMES)}}", what, indent)
+
+
+def _change(page: Page, change: Change, name: str, what: str, indent: int) -> None:
+    marked = what == "updated" and change.changed
+    mark = "*" if marked else " "
+    now = change.before if what == "deleted" else change.after
+    if not marked:
+        page.write(f"{name}  {value(now)}", indent, "dim" if what == "updated" else "", mark, "")
+    elif isinstance(change.before, list) and isinstance(change.after, list):
+        page.write(change.name, indent, "yellow", mark, "yellow")
+        for sign, one in _elements(change.before, change.after):
+            style = {"-": "red", "+": "green"}.get(sign, "dim")
+            page.write(value(one), indent + 4, style, sign, style)
+    else:
+        page.write(f"{name}  {value(change.before)} → {value(change.after)}", indent, "yellow", mark, "yellow")
 
 
 def _elements(before: list[Any], after: list[Any]) -> Iterator[tuple[str, Any]]:
@@ -118,29 +135,12 @@ def _aggregate(page: Page, aggregate: Aggregate) -> None:
         page.write(f"{row.alias} {key(row.row_key)} does not count {row.image} the transaction:", 2)
         _condition(page, row.why, 4)
     if aggregate.model:
-        what = _life(aggregate.model)
-        page.write(
-            "model"
-            + {"created": ", after: it is new", "deleted": ", before: it is gone"}.get(what, ", before → after"),
-            2,
-            "bold",
-        )
-        for change in aggregate.model:
-            _change(page, change, what)
+        page.write(f"model {_LIVES[aggregate.what]}", 2, "bold")
+        _changes(page, aggregate.model, aggregate.what, 4)
     if aggregate.rules:
         page.write("rules", 2, "bold")
     for rule in aggregate.rules:
         _rule(page, rule)
-
-
-def _life(model: list[Change]) -> str:
-    """A model of nothing but nulls on one side was not there."""
-    if all(change.changed for change in model):
-        if all(change.before is None for change in model):
-            return "created"
-        if all(change.after is None for change in model):
-            return "deleted"
-    return "updated"
 
 
 def _rule(page: Page, rule: Rule) -> None:
@@ -181,5 +181,7 @@ def key(row_key: Any) -> str:
 def value(one: Any) -> str:
     """A value as the expression language writes it; lists and records as JSON."""
     if isinstance(one, (list, dict)):
-        return json.dumps(one, ensure_ascii=False, default=str)
-    return repr(one) if isinstance(one, str) else str(one)
+        text = json.dumps(one, ensure_ascii=False, default=str)
+    else:
+        text = repr(one) if isinstance(one, str) else str(one)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} characters)"
