@@ -10,10 +10,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from bridge.cli import check, explain, introspect, run, topics, transform
+from bridge.cli import capture, check, explain, introspect, run, topics, transform
 from bridge.errors import BridgeError, Invalid
 
-COMMANDS = (run, check, introspect, transform, explain, topics)
+COMMANDS = (run, check, introspect, transform, explain, capture, topics)
 
 
 def parser() -> argparse.ArgumentParser:

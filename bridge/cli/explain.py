@@ -14,6 +14,7 @@ from bridge.config import load as load_config
 from bridge.explain.explanation import Explanation, from_captures, from_kafka
 from bridge.explain.text import render
 from bridge.explain.wanted import Wanted
+from bridge.mapping.tokens import plain
 
 WIDTH = 100  # where no terminal says another
 
@@ -58,7 +59,10 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = Wanted(arguments.event or "", arguments.transaction or "")
     config = None if arguments.config is None else load_config(arguments.config)
     source = found.only_source(arguments.source)
-    explanation = Explanation(found.files, source, found.catalog(source), wanted, show_data=arguments.show_data)
+    tokenise = (config.tokenise if config is not None else None) or plain
+    explanation = Explanation(
+        found.files, source, found.catalog(source), wanted, tokenise, show_data=arguments.show_data
+    )
     if arguments.captures:
         account = from_captures(explanation, arguments.captures, config, arguments.decimal_handling_mode)
     else:

@@ -69,6 +69,7 @@ class Observed(msgspec.Struct):
     net: list[NetChange]
     touched: list[Touched]
     records: list[OutboundRecord]  # its events and dead letters
+    snapshot: bool = False  # no transaction, but aggregates that the initial snapshot found
 
 
 class Output(msgspec.Struct):
@@ -287,14 +288,8 @@ class Pipeline:
 
     def crowded(self, limit: int) -> tuple[set[InputPartition], set[InputPartition]]:
         """Partitions read too far ahead (more than ``limit`` rows), and those that may go on (less than half of it)."""
-        needed = self._assemble.needed()
-        pause, resume = set(), set()
-        for number, size in self._assemble.backlog().items():
-            if number in needed or size < limit // 2:
-                resume.add(self.partitions[number])
-            elif size > limit:
-                pause.add(self.partitions[number])
-        return pause, resume
+        pause, resume = self._assemble.crowded(limit)
+        return {self.partitions[number] for number in pause}, {self.partitions[number] for number in resume}
 
     # -- seeds ---------------------------------------------------------------------------------------------------------
 
@@ -348,11 +343,16 @@ class Pipeline:
         position = self._assemble.snapshot_position or 0
         snapshot = SourceTransaction("snapshot", position, [], first.ts_ms, first.offset, [])
         events: list[CanonicalEvent] = []
-        for place, stored in rows:
-            events.extend(self._unit(self._aggregate.found(number, stored.row), snapshot, is_snapshot=True))
-            state.put_meta(name, place)
+        touched = [self._aggregate.found(number, stored.row) for _, stored in rows]
+        start = len(self._records)
+        for one in touched:
+            events.extend(self._unit(one, snapshot, is_snapshot=True))
+        if rows:
+            state.put_meta(name, rows[-1][0])
         self._counts.found += len(rows)
         self._publish(events, position, max(self._event_time_ms, first.ts_ms), first.ts_ms)
+        if self._observe is not None:
+            self._observe(Observed(snapshot, [], touched, self._records[start:], snapshot=True))
         return len(rows) == room
 
     def _seeded_tables(self, numbers: Iterable[int]) -> None:

@@ -16,6 +16,7 @@ from bridge.explain.wanted import Wanted
 from bridge.mapping import load
 from bridge.mapping.catalog import Catalog
 from bridge.mapping.probes import Probes
+from bridge.mapping.tokens import Tokenise
 from bridge.model import InputPartition, SourceSettings
 from bridge.runtime.transform import read_captures, settings_for
 from bridge.runtime.wiring import throwaway_reader
@@ -28,13 +29,20 @@ class Explanation:
     """One question. The history runs through mappings as the bridge compiles them; what is found is told with probes."""
 
     def __init__(
-        self, files: Sequence[tuple[str, str]], source: str, catalog: Catalog | None, wanted: Wanted, *, show_data: bool
+        self,
+        files: Sequence[tuple[str, str]],
+        source: str,
+        catalog: Catalog | None,
+        wanted: Wanted,
+        tokenise: Tokenise,
+        *,
+        show_data: bool,
     ) -> None:
         self.source = source
         self.wanted = wanted
-        self.mappings = load(files, source, catalog)
+        self.mappings = load(files, source, catalog, tokenise)
         self._probes = Probes()
-        self._probed = load(files, source, catalog, self._probes)
+        self._probed = load(files, source, catalog, tokenise, self._probes)
         self._personal = Personal(self._probes.drafts, catalog, show=show_data)
 
     def tell(self, settings: SourceSettings, partitions: Sequence[InputPartition], searched: str) -> Account:

@@ -14,7 +14,7 @@ from bridge.errors import Fatal, TransactionIncomplete
 from bridge.explain.wanted import Wanted
 from bridge.model import InputPartition, MappingSet, PlainRecord, Reader, SourceSettings
 from bridge.runtime.follow import Follow
-from bridge.runtime.transform import transform
+from bridge.runtime.transform import taken, transform
 from bridge.state.rows import RowState
 from bridge.state.store import LmdbStore
 
@@ -59,11 +59,14 @@ def over_topics(
             pipeline = Pipeline(settings, mappings, state, list(follow.ends), observe=wanted.see)
             pipeline.start_at(follow.starts)
             for records in follow.records():
-                pipeline.receive(records, reader.positions())
+                positions = reader.positions()
+                pipeline.receive(records, positions)
                 while pipeline.wants_ends:
                     pipeline.ends_are(reader.ends())
-                pipeline.take()
-                state.committed(b"")
+                taken(pipeline, state)
+                while pipeline.is_held:
+                    pipeline.receive((), positions)
+                    taken(pipeline, state)
                 if wanted.done:
                     break
                 follow.pace(*pipeline.crowded(_ROWS_AHEAD))

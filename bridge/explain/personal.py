@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from bridge.mapping.catalog import Catalog
-from bridge.mapping.draft import Draft, Event, ModelField
+from bridge.mapping.draft import DataItem, Draft, Event, ModelField
 from bridge.mapping.nodes import Column, Expr, Field, Pivot, Root, walk
 from bridge.mapping.support import moment_text
 from bridge.mapping.types import Type
@@ -30,6 +30,7 @@ class Personal:
     """What is personal in one source's mappings. With ``show`` nothing is masked."""
 
     def __init__(self, drafts: Iterable[Draft], catalog: Catalog | None, *, show: bool) -> None:
+        self._shows_not = not show
         self._columns = set() if show or catalog is None else set(_marked(catalog))
         self._fields: dict[str, set[Path]] = {}
         self._drafts = {draft.aggregate: draft for draft in drafts}
@@ -42,11 +43,15 @@ class Personal:
         for field in fields:
             path = (*above, field.name)
             found += self._of_fields(draft, field.fields, path)
-            own = [e for e in (field.value, *(test for _, test in field.cases or ())) if e is not None]
-            marked = field.type.kind == "token" or bool(getattr(field, "pii", ""))
-            if marked or any(self.reads(draft.aggregate, expression) for expression in own):
+            if self._is_personal(draft.aggregate, field):
                 found.append(path)
         return found
+
+    def _is_personal(self, aggregate: str, field: ModelField) -> bool:
+        if field.fields:
+            return bool(field.pii)
+        marked = field.type.kind == "token" or bool(field.pii)
+        return marked or any(self.reads(aggregate, expression) for expression in field.expressions())
 
     def reads(self, aggregate: str, expression: Expr) -> bool:
         """Whether an expression over rows or over the model sees personal data."""
@@ -112,15 +117,14 @@ class Personal:
 
     def payload(self, aggregate: str, event: Event, data: dict[str, Any]) -> dict[str, Any]:
         """An event's payload, as it was published."""
-        items = {item.name: item.value for item in event.data}
-        return {name: self._item(aggregate, items.get(name), value) for name, value in data.items()}
+        items = {item.name: item for item in event.data}
+        return {name: self._item(aggregate, items[name], value) for name, value in data.items()}
 
-    def _item(self, aggregate: str, expression: Expr | None, value: Any) -> Any:
-        if expression is None:
-            return value
-        if self.reads(aggregate, expression):
+    def _item(self, aggregate: str, item: DataItem, value: Any) -> Any:
+        marked = item.made is not None and self._shows_not and self._is_personal(aggregate, item.made)
+        if marked or any(self.reads(aggregate, expression) for expression in item.expressions()):
             return self._masked(value)
-        root, path = _path(expression) if isinstance(expression, Field) else ("", ())
+        root, path = _path(item.value) if isinstance(item.value, Field) else ("", ())
         return self._parts(aggregate, value, path) if root in _WHOLE else value
 
     def _parts(self, aggregate: str, value: Any, path: Path) -> Any:

@@ -44,10 +44,12 @@ class Teller:
         self._reasons = Reasons(probes, personal)
         self._partitions = partitions
         self._end = end  # the topic and partition of END
+        self._snapshot = False
 
     def tell(self, observed: Observed, wanted: Wanted) -> Account:
         """The whole transaction, or the aggregate that an event is of."""
         transaction = observed.transaction
+        self._snapshot = observed.snapshot
         letters = [record for record in observed.records if is_letter(record)]
         events = deque(record for record in observed.records if not is_letter(record))
         aggregates = [self._aggregate(touched, events, letters) for touched in observed.touched]
@@ -202,10 +204,15 @@ class Teller:
     ) -> None:
         """Every rule, as ``translate`` asks them."""
         before, after = models
+        asked = mapping.on_snapshot if self._snapshot else mapping.on_change
         unchanged = before == after
         if unchanged:
             told.outcome, told.reason = "unchanged", _UNCHANGED
         for rule in mapping.events:
+            if rule not in asked:
+                other = "a change" if self._snapshot else "the initial snapshot"
+                told.rules.append(self._rule(mapping, rule, "", f"its trigger: is {other}"))
+                continue
             if unchanged and not (rule.looks_at_steps and touched.steps):
                 told.rules.append(self._rule(mapping, rule, "", "the model did not change"))
                 continue

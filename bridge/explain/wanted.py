@@ -39,6 +39,10 @@ class Wanted:
 
     def see(self, observed: Observed) -> None:
         """The next transaction of the history."""
+        if observed.snapshot:
+            if self.event:
+                self._look_for_event(observed)
+            return
         self.seen += 1
         self.last = _name(observed)
         self.first = self.first or self.last
@@ -111,6 +115,8 @@ def event_line(record: OutboundRecord) -> str:
 
 def _name(observed: Observed) -> str:
     transaction = observed.transaction
+    if observed.snapshot:
+        return "the snapshot"
     return f"{transaction.group}:{transaction.position} (END at offset {transaction.offset})"
 
 

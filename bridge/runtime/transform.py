@@ -137,16 +137,17 @@ def transform(
         pipeline.receive(batch, positions)
         while pipeline.wants_ends:
             pipeline.ends_are(ends)
-        yield _taken(pipeline, state)
+        yield taken(pipeline, state)
         while pipeline.is_held:
             pipeline.receive((), positions)
-            yield _taken(pipeline, state)
+            yield taken(pipeline, state)
     waiting = pipeline.waiting()
     if waiting is not None:
         raise pipeline.incomplete(waiting)
 
 
-def _taken(pipeline: Pipeline, state: RowState) -> Output:
+def taken(pipeline: Pipeline, state: RowState) -> Output:
+    """What is whole, with the state it leaves behind: one Kafka transaction of a bridge that publishes nowhere."""
     output = pipeline.take()
     state.committed(b"")
     return output
