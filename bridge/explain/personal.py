@@ -1,7 +1,7 @@
 """Personal data: which columns, model fields and payload fields hold it, and their values masked.
 
-Marked are columns with ``pii`` in the catalog and model fields that are tokens or say ``pii``; what is computed from
-them is personal too.
+Marked are columns with ``pii`` in the catalog, model fields that are tokens or say ``pii``, and the columns that such
+fields are made of; what is computed from any of them is personal too.
 """
 
 from __future__ import annotations
@@ -31,9 +31,13 @@ class Personal:
 
     def __init__(self, drafts: Iterable[Draft], catalog: Catalog | None, *, show: bool) -> None:
         self._shows_not = not show
-        self._columns = set() if show or catalog is None else set(_marked(catalog))
-        self._fields: dict[str, set[Path]] = {}
         self._drafts = {draft.aggregate: draft for draft in drafts}
+        self._columns: set[tuple[str, str]] = set()
+        if not show:
+            self._columns.update(() if catalog is None else _marked(catalog))
+            for draft in self._drafts.values():
+                self._columns.update(_meant(draft, draft.fields))
+        self._fields: dict[str, set[Path]] = {}
         for draft in self._drafts.values():
             found = [] if show else self._of_fields(draft, draft.fields, ())
             self._fields[draft.aggregate] = set(found)
@@ -50,8 +54,7 @@ class Personal:
     def _is_personal(self, aggregate: str, field: ModelField) -> bool:
         if field.fields:
             return bool(field.pii)
-        marked = field.type.kind == "token" or bool(field.pii)
-        return marked or any(self.reads(aggregate, expression) for expression in field.expressions())
+        return _says(field) or any(self.reads(aggregate, expression) for expression in field.expressions())
 
     def reads(self, aggregate: str, expression: Expr) -> bool:
         """Whether an expression over rows or over the model sees personal data."""
@@ -151,6 +154,19 @@ def _marked(catalog: Catalog) -> Iterable[tuple[str, str]]:
         for name, column in known.columns.items():
             if column.pii:
                 yield table, name
+
+
+def _says(field: ModelField) -> bool:
+    return field.type.kind == "token" or bool(field.pii)
+
+
+def _meant(draft: Draft, fields: Iterable[ModelField]) -> Iterable[tuple[str, str]]:
+    """The columns that fields marked in the mapping are made of."""
+    for field in fields:
+        yield from _meant(draft, field.fields)
+        for node in walk(field.value) if _says(field) and field.value is not None else ():
+            if isinstance(node, Column):
+                yield draft.aliases[node.row.alias].table, node.name
 
 
 def _path(node: Field) -> tuple[str, Path]:
