@@ -144,7 +144,7 @@ class Teller:
             told.what = "created" if before is None else "deleted" if after is None else "updated"
         behind = next((found for one in letters if (found := _behind(one, name, identity)) is not None), None)
         if not touched.complete:
-            told.outcome, told.reason, told.hint = "incomplete", _INCOMPLETE, "see `bridge backfill`"
+            told.outcome, told.reason, told.hint = "incomplete", _INCOMPLETE, "mappings/README.md, What fires nothing"
         elif behind is not None:
             told.outcome, told.reason = "parked", "B211: an earlier unit of this aggregate is a dead letter"
             told.hint = f"mend that one first; --transaction {behind} tells why"
