@@ -6,6 +6,7 @@ Code blocks are told apart by what is in them (see ``kind_of``):
   rows      what a database did, in a shorthand (see ``History``); the mappings right before it are run on it
   events    the events of those rows, one a line; members that a line leaves out are not compared
   letters   their dead letters, in the same way
+  explain   what ``bridge explain`` prints for the example before it
   help      what a command prints for ``--help``
 
 ``UPDATE_GOLDEN=1 pytest tests/test_docs.py`` writes help texts and the table of functions anew.
@@ -73,6 +74,8 @@ def kind_of(language: str, text: str) -> str:
         return "mapping"
     if language == "text" and re.search("^(BEGIN|SNAPSHOT)$", text, re.MULTILINE):
         return "rows"
+    if language == "text" and text.startswith("$ bridge explain") and "--help" not in text.partition("\n")[0]:
+        return "explain"
     if language == "text" and text.startswith("$ bridge"):
         return "help"
     if language == "json" and text.startswith("{"):
@@ -229,6 +232,34 @@ def test_example(example: Example) -> None:
     events, letters = run(example.mappings, example.rows)
     compare(events, example.events)
     compare(letters, example.letters)
+
+
+def explanations() -> Iterator[tuple[Example, Block]]:
+    """Each with the example before it."""
+    known = {example.place: example for example in examples(LANGUAGE)}
+    last: Example | None = None
+    for block in blocks(LANGUAGE):
+        last = known.get(block.place, last)
+        if block.kind == "explain" and last is not None:
+            yield last, block
+
+
+@pytest.mark.parametrize("explanation", list(explanations()), ids=lambda one: one[1].place)
+def test_explanation_is_as_shown(explanation: tuple[Example, Block], tmp_path: Path) -> None:
+    example, block = explanation
+    (tmp_path / "mappings").mkdir()
+    for name, text in mapping_files(example.mappings):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "capture.jsonl").write_bytes(b"\n".join(map(line_of, History(example.rows).records)))
+    line = block.text.partition("\n")[0]
+    command = [sys.executable, "-m", "bridge", *line.split()[2:]]
+    environment = os.environ | {"COLUMNS": "100", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True, text=True, env=environment)
+    printed = f"{line}\n{done.stdout}"
+    if UPDATE and block.text != printed:
+        rewrite(LANGUAGE, f"```text\n{block.text}```\n", f"```text\n{printed}```\n")
+    else:
+        assert block.text == printed
 
 
 def test_readme_example_by_the_command(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from bridge.config import load as load_config
 from bridge.config import read_catalog
 from bridge.errors import BridgeError, ConfigInvalid, Invalid, MappingInvalid
-from bridge.mapping import load
+from bridge.mapping import examine, load
 from bridge.mapping.catalog import Catalog
 from bridge.mapping.tokens import Tokenise, plain
 from bridge.model import Diagnostic, MappingSet
@@ -67,6 +67,19 @@ class Mappings(NamedTuple):
 
     def catalog(self, source: str) -> Catalog | None:
         return self.catalogs.get(source, self.anyone)
+
+    def only_source(self, named: str | None) -> str:
+        """The source that a command works on: the one named, or the only one that there is. Raises MappingInvalid."""
+        _, sources = examine(self.files, self.catalog)
+        known = {source for source in self.catalogs or sources if source}
+        if named is None and len(known) == 1:
+            return known.pop()
+        if named is None or named not in known:
+            message = "there are several sources" if named is None else f"there is no source {named!r}"
+            raise MappingInvalid(
+                [Diagnostic("M000", message, str(self.directory), hint=f"--source {' | '.join(sorted(known))}")]
+            )
+        return named
 
 
 def mappings(arguments: argparse.Namespace) -> Mappings:

@@ -51,7 +51,6 @@ class Assemble:
         self.single_log = single_log
         self.duplicates = 0  # repeats dropped since the pipeline last asked
         self._table_numbers = table_numbers
-        self._table_names = {number: name for name, number in table_numbers.items()}
         self._markers = markers
         self._signal_table = signal_table
         self._released = released
@@ -130,8 +129,9 @@ class Assemble:
         return self._missing(self._pending[0]) if self._pending else None
 
     def _missing(self, head: Pending) -> Waiting:
+        names = {number: name for name, number in self._table_numbers.items()}
         missing = {
-            self._table_names[number]: (head.have.get(number, 0), count)
+            names[number]: (head.have.get(number, 0), count)
             for number, count in head.counts.items()
             if head.restarted or head.have.get(number, 0) < count
         }
@@ -167,6 +167,17 @@ class Assemble:
         sizes = {partition: len(queue.rows) for partition, queue in enumerate(self._queues)}
         sizes[self._markers] = len(self._pending)
         return sizes
+
+    def crowded(self, limit: int) -> tuple[set[int], set[int]]:
+        """Partitions read too far ahead (more than ``limit`` rows), and those that may go on (less than half of it)."""
+        needed = self.needed()
+        pause, resume = set(), set()
+        for number, size in self.backlog().items():
+            if number in needed or size < limit // 2:
+                resume.add(number)
+            elif size > limit:
+                pause.add(number)
+        return pause, resume
 
     def needed(self) -> set[int]:
         """The partitions that must not be paused: nothing is queued there, or something waits until they are read past."""

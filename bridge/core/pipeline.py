@@ -17,7 +17,7 @@ import msgspec
 from bridge.core.aggregate import Aggregate, Touched
 from bridge.core.assemble import Assemble
 from bridge.core.checkpoint import Checkpoint
-from bridge.core.collapse import Collapse, Rows, StoredRow
+from bridge.core.collapse import Collapse, NetChange, Rows, StoredRow
 from bridge.core.connectors import CONNECTORS
 from bridge.core.decode import Decode
 from bridge.core.encode import Encode
@@ -62,6 +62,16 @@ class Counts(msgspec.Struct):
     truncated: list[str] = msgspec.field(default_factory=list)
 
 
+class Observed(msgspec.Struct):
+    """One source transaction on its way, for a shell that wants to see more than its output (``bridge explain``)."""
+
+    transaction: SourceTransaction
+    net: list[NetChange]
+    touched: list[Touched]
+    records: list[OutboundRecord]  # its events and dead letters
+    snapshot: bool = False  # no transaction, but aggregates that the initial snapshot found
+
+
 class Output(msgspec.Struct):
     """The content of one Kafka transaction: whole source transactions, their state, and where they end in the input."""
 
@@ -86,7 +96,8 @@ def _no_lap(_step: str) -> None:
 class Pipeline:
     """One source's core. ``partitions``: all its input partitions, in any order; ``state`` as restored.
 
-    ``lap`` is told the name of each step that was just done, so that a shell with a clock can measure them.
+    ``lap`` is told the name of each step that was just done, so that a shell with a clock can measure them;
+    ``observe``, if there is one, each transaction with what it did.
     """
 
     def __init__(
@@ -96,8 +107,10 @@ class Pipeline:
         state: State,
         partitions: Sequence[InputPartition],
         lap: Callable[[str], None] = _no_lap,
+        observe: Callable[[Observed], None] | None = None,
     ) -> None:
         self._lap = lap
+        self._observe = observe
         self._state = state
         self.source = source
         self.checkpoint = Checkpoint.decode(state.meta(_CHECKPOINT))
@@ -205,8 +218,12 @@ class Pipeline:
             elif self._to_ask and not self._tell_snapshot(item):
                 self._held = self._held or self._before
                 return
-            else:
+            elif self._observe is None:
                 self._transaction(item)
+            else:
+                start = len(self._records)
+                net, touched = self._transaction(item)
+                self._observe(Observed(item, net, touched, self._records[start:]))
             self._queue.popleft()
         self._held = None
 
@@ -271,14 +288,8 @@ class Pipeline:
 
     def crowded(self, limit: int) -> tuple[set[InputPartition], set[InputPartition]]:
         """Partitions read too far ahead (more than ``limit`` rows), and those that may go on (less than half of it)."""
-        needed = self._assemble.needed()
-        pause, resume = set(), set()
-        for number, size in self._assemble.backlog().items():
-            if number in needed or size < limit // 2:
-                resume.add(self.partitions[number])
-            elif size > limit:
-                pause.add(self.partitions[number])
-        return pause, resume
+        pause, resume = self._assemble.crowded(limit)
+        return {self.partitions[number] for number in pause}, {self.partitions[number] for number in resume}
 
     # -- seeds ---------------------------------------------------------------------------------------------------------
 
@@ -332,11 +343,16 @@ class Pipeline:
         position = self._assemble.snapshot_position or 0
         snapshot = SourceTransaction("snapshot", position, [], first.ts_ms, first.offset, [])
         events: list[CanonicalEvent] = []
-        for place, stored in rows:
-            events.extend(self._unit(self._aggregate.found(number, stored.row), snapshot, is_snapshot=True))
-            state.put_meta(name, place)
+        touched = [self._aggregate.found(number, stored.row) for _, stored in rows]
+        start = len(self._records)
+        for one in touched:
+            events.extend(self._unit(one, snapshot, is_snapshot=True))
+        if rows:
+            state.put_meta(name, rows[-1][0])
         self._counts.found += len(rows)
         self._publish(events, position, max(self._event_time_ms, first.ts_ms), first.ts_ms)
+        if self._observe is not None:
+            self._observe(Observed(snapshot, [], touched, self._records[start:], snapshot=True))
         return len(rows) == room
 
     def _seeded_tables(self, numbers: Iterable[int]) -> None:
@@ -348,7 +364,7 @@ class Pipeline:
 
     # -- transactions --------------------------------------------------------------------------------------------------
 
-    def _transaction(self, transaction: SourceTransaction) -> None:
+    def _transaction(self, transaction: SourceTransaction) -> tuple[list[NetChange], list[Touched]]:
         lap = self._lap
         self._snapshot_done()
         self._event_time_ms = max(self._event_time_ms, transaction.ts_ms)
@@ -361,11 +377,11 @@ class Pipeline:
             self._records.append(self._reject.record(garbage))
             self._count_dead_letter("B201")
         if not transaction.changes:
-            return
+            return [], []
         net = self._collapse.transaction(transaction.changes, transaction.position, self._state)
         lap("collapse")
         if not net:
-            return
+            return [], []
         touched = self._aggregate.transaction(net, transaction.position)
         lap("aggregate")
         events: list[CanonicalEvent] = []
@@ -375,6 +391,7 @@ class Pipeline:
         if events:
             self._publish(events, transaction.position, self._event_time_ms, transaction.ts_ms)
             lap("encode")
+        return net, touched
 
     def _publish(self, events: list[CanonicalEvent], position: int, event_time_ms: int, commit_time_ms: int) -> None:
         self._records.extend(self._encode.transaction(events, position, event_time_ms, commit_time_ms))
@@ -414,7 +431,7 @@ class Pipeline:
     def _dead_letter(
         self, touched: Touched, transaction: SourceTransaction, error: Untranslatable | None, behind: int | None
     ) -> None:
-        record = self._reject.unit(touched, _identity(touched), transaction, error, behind)
+        record = self._reject.unit(touched, identity_of(touched), transaction, error, behind)
         self._records.append(record)
         self._count_dead_letter(error.code if error is not None else "B211")
 
@@ -422,10 +439,10 @@ class Pipeline:
         self._counts.dead_letters[code] = self._counts.dead_letters.get(code, 0) + 1
 
     def _aggregate_name(self, touched: Touched) -> str:
-        return f"{touched.mapping.aggregate}\x1f{_identity(touched)}"
+        return f"{touched.mapping.aggregate}\x1f{identity_of(touched)}"
 
 
-def _identity(touched: Touched) -> str:
+def identity_of(touched: Touched) -> str:
     """The aggregate id, or where its columns do not give one, the root's row key: parking needs a name."""
     for row in (touched.root_after, touched.root_before):
         if row is not None:

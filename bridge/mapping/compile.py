@@ -34,6 +34,8 @@ def compile_set(
     ``probe``: see ``probes``.
     """
     layouts = _layouts(drafts, catalog)
+    if probe is not None:
+        probe.drafts.extend(drafts)
     mappings = tuple(_mapping(draft, layouts, tokenise, probe) for draft in drafts)
     return MappingSet(source, mappings, layouts, digest(files))
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from bridge.mapping.draft import Draft
 from bridge.mapping.nodes import Binary, Call, Column, Expr, Field, Pivot
 from bridge.mapping.types import Type
 from bridge.mapping.unparse import text
@@ -41,12 +42,17 @@ class Probe:
     text: str
     parent: int | None = None  # the probe of the condition around it
     values: tuple[Any, ...] = ()
+    node: Expr | None = field(default=None, compare=False, repr=False)  # the expression, where there is one
 
 
 @dataclass
 class Probes:
-    """A recorder: every probe of the code compiled with it, and what they were told, in order."""
+    """A recorder: every probe of the code compiled with it, and what they were told, in order.
 
+    ``drafts``: the checked files that were compiled, in the order of the mappings.
+    """
+
+    drafts: list[Draft] = field(default_factory=list)
     probes: list[Probe] = field(default_factory=list)
     hits: list[tuple[int, Any]] = field(default_factory=list)
 
@@ -113,14 +119,15 @@ class Hooks:
         if self.recorder is None or self._parent is None:
             return now, then
         name = text(field)
-        return self.value("operand", now, name), self.value("operand", then, f"before.{name}")
+        numbers = [self._add("operand", what, (), field) for what in (name, f"before.{name}")]
+        return self._call(numbers[0], now), self._call(numbers[1], then)
 
     def steps(self, field: Field, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """What ``passed`` looks at: the field in the model of each step."""
         recorder = self.recorder
         if recorder is None or self._parent is None:
             return step
-        number = self._add("operand", text(field))
+        number = self._add("operand", text(field), (), field)
 
         def watched(node: Any) -> Any:
             found = step(node)
@@ -140,14 +147,14 @@ class Hooks:
         place = (id(node), self._parent, kind)
         number = self._known.get(place)
         if number is None:
-            number = self._known[place] = self._add(kind, text(node), values)
+            number = self._known[place] = self._add(kind, text(node), values, node)
         return number
 
-    def _add(self, kind: str, what: str, values: tuple[Any, ...] = ()) -> int:
+    def _add(self, kind: str, what: str, values: tuple[Any, ...] = (), node: Expr | None = None) -> int:
         assert self.recorder is not None  # noqa: S101 - the caller asked
         probes = self.recorder.probes
         name = ".".join(self._name)
-        probes.append(Probe(len(probes), kind, self._place, self._aggregate, name, what, self._parent, values))
+        probes.append(Probe(len(probes), kind, self._place, self._aggregate, name, what, self._parent, values, node))
         return len(probes) - 1
 
     def _call(self, number: int, code: str) -> str:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import gzip
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
 import msgspec
 
-from bridge.core.pipeline import Output, Pipeline
+from bridge.core.pipeline import Observed, Output, Pipeline
 from bridge.errors import Fatal
 from bridge.model import InboundRecord, InputPartition, MappingSet, PlainRecord, SourceSettings
 from bridge.state.rows import RowState
@@ -114,13 +114,21 @@ def settings_for(
     )
 
 
-def transform(records: Sequence[PlainRecord], settings: SourceSettings, mappings: MappingSet) -> Iterator[Output]:
-    """What ``bridge run`` would publish for these records. Raises TransactionIncomplete when the last ones lack rows."""
+def transform(
+    records: Sequence[PlainRecord],
+    settings: SourceSettings,
+    mappings: MappingSet,
+    observe: Callable[[Observed], None] | None = None,
+) -> Iterator[Output]:
+    """What ``bridge run`` would publish for these records; ``observe``: see ``Pipeline``.
+
+    Raises TransactionIncomplete when the last ones lack rows.
+    """
     if settings.log:
         records = [record for record in records if record.topic_name == settings.log]
     state = RowState(MemoryStore(), mappings)
     ends = {InputPartition(r.topic_name, r.partition_number): r.offset_number + 1 for r in records}
-    pipeline = Pipeline(settings, mappings, state, list(ends))
+    pipeline = Pipeline(settings, mappings, state, list(ends), observe=observe)
     positions = dict.fromkeys(ends, 0)
     for start in range(0, len(records), BATCH):
         batch: list[InboundRecord] = list(records[start : start + BATCH])
@@ -129,16 +137,17 @@ def transform(records: Sequence[PlainRecord], settings: SourceSettings, mappings
         pipeline.receive(batch, positions)
         while pipeline.wants_ends:
             pipeline.ends_are(ends)
-        yield _taken(pipeline, state)
+        yield taken(pipeline, state)
         while pipeline.is_held:
             pipeline.receive((), positions)
-            yield _taken(pipeline, state)
+            yield taken(pipeline, state)
     waiting = pipeline.waiting()
     if waiting is not None:
         raise pipeline.incomplete(waiting)
 
 
-def _taken(pipeline: Pipeline, state: RowState) -> Output:
+def taken(pipeline: Pipeline, state: RowState) -> Output:
+    """What is whole, with the state it leaves behind: one Kafka transaction of a bridge that publishes nowhere."""
     output = pipeline.take()
     state.committed(b"")
     return output

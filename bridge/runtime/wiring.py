@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge.kafka.client import ConfluentKafka
+from bridge.kafka.consume import PartitionReader
 from bridge.kafka.settings import ClientSettings
 from bridge.kafka.topics import Topic, check, create, plan, require
 from bridge.model import MappingSet
@@ -38,6 +39,22 @@ def kafka_for(config: Config, source: Source, mappings: MappingSet) -> Confluent
         ),
         crash_point,
     )
+
+
+def throwaway_reader(config: Config, source: Source, purpose: str) -> PartitionReader:
+    """A reader of one source's topics for a command: it joins no group, commits nothing, and disturbs no bridge."""
+    name = f"{config.application}.{source.settings.name}.{purpose}"
+    return ConfluentKafka(
+        ClientSettings(
+            properties=config.kafka,
+            group=name,
+            transactional_id=name,
+            owner_topic=source.owner_topic,
+            changelog_topic=source.changelog_topic,
+            data_topics=source.settings.topics,
+            client_id=name,
+        )
+    ).reader()
 
 
 def topic_plan(config: Config, source: Source, mappings: MappingSet) -> list[Topic]:

@@ -1,0 +1,1 @@
+"""``bridge explain``: why an event came, or did not. The core runs over the history; one transaction is told in full."""
