@@ -10,10 +10,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from bridge.cli import check, introspect, run, topics, transform
+from bridge.cli import check, init, introspect, run, topics, transform
 from bridge.errors import BridgeError, Invalid
 
-COMMANDS = (run, check, introspect, transform, topics)
+COMMANDS = (run, check, introspect, init, transform, topics)
 
 
 def parser() -> argparse.ArgumentParser:
