@@ -291,7 +291,7 @@ def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:
     assert "B504" in done.stderr
     assert (mappings / "order.yaml").read_text() == "mine"
     assert [path.name for path in mappings.iterdir()] == ["order.yaml"]
-    assert "pii" not in catalog.read_text()
+    assert catalog.read_text() == (GOLDEN / "demo.catalog.yaml").read_text()
     assert bridge(*again, "--force").returncode == 0
     assert (mappings / "order.yaml").read_text() != "mine"
 
@@ -299,13 +299,35 @@ def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:
 def test_marks_are_written_into_a_catalog_of_introspect_alone(tmp_path: Path) -> None:
     """A person's comments in the file are worth more than the marks."""
     written, own = tmp_path / "written.yaml", tmp_path / "own.yaml"
-    written.write_text(catalogs.write(read("demo")))
-    own.write_text("# ours\n" + catalogs.write(read("demo")))
+    text = (GOLDEN / "demo.catalog.yaml").read_text()
+    written.write_text(text)
+    own.write_text(f"# ours\n{text}")
     for catalog in (written, own):
         done = bridge("init", "--catalog", catalog, "--source", "legacy", "--output", tmp_path / catalog.stem)
         assert done.returncode == 0
     assert "pii: email" in written.read_text()
-    assert own.read_text() == "# ours\n" + catalogs.write(read("demo"))
+    assert own.read_text() == f"# ours\n{text}"
+
+
+def test_a_config_says_catalog_and_directory(tmp_path: Path) -> None:
+    (tmp_path / "catalog.yaml").write_text((GOLDEN / "demo.catalog.yaml").read_text())
+    source = (
+        "connector: postgresql, topics: [shop.public.t_ord], transaction_topic: shop.transaction, catalog: catalog.yaml"
+    )
+    config = tmp_path / "config.yaml"
+    config.write_text(f"kafka: {{bootstrap.servers: x}}\nsources:\n  legacy: {{{source}}}\nmappings: ours\n")
+    done = bridge("init", "--config", config, "--source", "legacy")
+    assert done.returncode == 0, done.stderr
+    assert "aggregate: Order" in (tmp_path / "ours" / "order.yaml").read_text()
+    assert "pii: email" in (tmp_path / "catalog.yaml").read_text()
+    wrong = bridge("init", "--config", config, "--source", "legacies")
+    assert (wrong.returncode, "C012" in wrong.stderr) == (78, True)
+
+
+def test_without_a_catalog_there_is_nothing_to_draft() -> None:
+    done = bridge("init", "--source", "legacy")
+    assert done.returncode == 78
+    assert "C012" in done.stderr
 
 
 def test_wrong_arguments_are_mistakes_with_a_hint(tmp_path: Path) -> None:

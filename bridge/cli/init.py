@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from bridge.cli.common import Subparsers, catalog_file, command
-from bridge.mapping import diagnose
-from bridge.runtime.transform import read_captures
-from bridge.scaffold.files import next_steps, save
-from bridge.scaffold.sample import from_captures
-from bridge.scaffold.scaffold import scaffold
+from bridge.cli.common import Subparsers, command
+from bridge.scaffold.database import ROWS
+from bridge.scaffold.task import Task, of_config, of_url, work
 
 
 def add(subparsers: Subparsers) -> None:
@@ -19,26 +15,35 @@ def add(subparsers: Subparsers) -> None:
     parser = command(
         subparsers,
         "init",
-        "draft mappings for a schema: aggregates, names, codes, personal data, events; a person reads them next",
+        "draft mappings for a schema: aggregates, names, codes, personal data, events, a first test",
         "bridge init --catalog legacy.catalog.yaml --source legacy --capture captures/*.jsonl.gz --zone Europe/Paris",
     )
-    parser.add_argument("--catalog", metavar="FILE", type=Path, required=True, help="the source's catalog")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--config", metavar="FILE", type=Path, help="the config: catalog: and database: of the source")
+    where.add_argument(
+        "--url",
+        help="a database to take a sample from, without a config: postgresql://USER@HOST:PORT/DATABASE, mysql://… or"
+        " mariadb://…; its password is read from BRIDGE_DATABASE_PASSWORD",
+    )
+    parser.add_argument("--catalog", metavar="FILE", type=Path, help="the source's catalog (default: the config's)")
     parser.add_argument("--source", metavar="NAME", required=True, help="the source that the mappings name")
     parser.add_argument(
-        "--output", metavar="DIR", type=Path, default=Path("mappings"), help="where the files go (default: mappings)"
+        "--output", metavar="DIR", type=Path, help="where the files go (default: the config's, or mappings)"
     )
     parser.add_argument(
         "--table", metavar="TABLE", nargs="+", default=[], help="draft only the aggregates with these root tables"
     )
     parser.add_argument(
-        "--capture", metavar="FILE", nargs="+", default=[], help="captured records, as a sample of what columns hold"
+        "--capture", metavar="FILE", nargs="+", default=[], help="captured records: a sample, and the first tests"
+    )
+    parser.add_argument(
+        "--rows", metavar="N", type=int, default=ROWS, help=f"of each end of a table of the database (default: {ROWS})"
     )
     parser.add_argument("--zone", metavar="ZONE", help="the time zone of times without one, for example Europe/Paris")
     parser.add_argument(
         "--decimal-handling-mode",
         choices=("precise", "string", "double"),
-        default="precise",
-        help="the connector's decimal.handling.mode, for --capture (default: precise)",
+        help="the connector's decimal.handling.mode, for --capture (default: the config's, or precise)",
     )
     parser.add_argument("--force", action="store_true", help="overwrite files that are there already")
     parser.set_defaults(run=run)
@@ -46,16 +51,26 @@ def add(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the drafts; print their names, and what is left to do."""
-    catalog = catalog_file(arguments.catalog)
-    sample = from_captures(read_captures(arguments.capture), catalog, arguments.decimal_handling_mode)
-    drafted = scaffold(catalog, arguments.source, sample, roots=arguments.table, zone=arguments.zone)
-    written = save(drafted, arguments.output, (arguments.catalog, catalog), force=arguments.force)
-    for path in written.paths:
+    task = of_url(arguments.url) if arguments.config is None else of_config(arguments.config, arguments.source)
+    done = work(
+        Task(
+            arguments.source,
+            arguments.catalog or task.catalog,
+            arguments.output or task.output,
+            task.database,
+            tuple(arguments.capture),
+            arguments.decimal_handling_mode or task.decimal_mode,
+            tuple(arguments.table),
+            arguments.zone,
+            arguments.rows,
+            force=arguments.force,
+        )
+    )
+    for path in done.paths:
         print(path)
-    for problem in diagnose(list(drafted.files.items()), drafted.catalog):
-        print(problem, file=sys.stderr)
-    place = {"output": arguments.output, "catalog": arguments.catalog}
+    for note in done.notes:
+        print(note)
     print("\nnext:")
-    for number, step in enumerate(next_steps(drafted, written, place, arguments.source), 1):
+    for number, step in enumerate(done.steps, 1):
         print(f"{number}. {step}")
     return 0

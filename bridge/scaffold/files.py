@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from bridge.errors import Fatal
-from bridge.mapping import catalog as catalogs
-from bridge.mapping.catalog import Catalog
+from bridge.introspect import committed
+from bridge.mapping.catalog import Catalog, write
 from bridge.scaffold.scaffold import Scaffold
 
 
@@ -59,15 +58,14 @@ def _marks(old: Catalog, new: Catalog) -> list[str]:
 
 def _mark(path: Path, old: Catalog, new: Catalog, *, force: bool) -> bool:
     """Whether the catalog was written anew."""
-    if not force and path.read_text(encoding="utf-8") != catalogs.write(old):
+    if not force and path.read_text(encoding="utf-8") not in (committed.HEAD + write(old), write(old)):
         return False
-    path.write_text(catalogs.write(new), encoding="utf-8")
+    committed.replace(path, new)
     return True
 
 
-def next_steps(drafted: Scaffold, written: Written, place: Mapping[str, Path], source: str) -> list[str]:
-    """What is left for a person to do, the first thing first. ``place``: of ``output`` and ``catalog``."""
-    output, catalog = place["output"], place["catalog"]
+def next_steps(drafted: Scaffold, written: Written, output: Path, catalog: Path, source: str) -> list[str]:
+    """What is left for a person to do, the first thing first."""
     common = output / next(iter(drafted.files))
     guesses = sum(len(re.findall(r"# guess", text)) for text in drafted.files.values())
     steps = []
@@ -83,7 +81,10 @@ def next_steps(drafted: Scaffold, written: Written, place: Mapping[str, Path], s
     if drafted.left:
         steps.append(f"tables in no aggregate: {len(drafted.left)}, the reasons are in {common}")
     steps.append("give events the names that the business uses, and take fields out that nobody needs")
-    steps.append(f"bridge check --mappings {output} --source {source} --catalog {catalog}")
+    tested = any("\ntests:" in text for text in drafted.files.values())
+    steps.append(
+        f"bridge check --mappings {output} --source {source} --catalog {catalog}{', then bridge test' if tested else ''}"
+    )
     return steps
 
 
