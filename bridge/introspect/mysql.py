@@ -51,19 +51,30 @@ Query = Callable[[str], Sequence[tuple[Any, ...]]]
 
 def read(database: Database, covered: Callable[[str], bool]) -> Catalog:
     """The catalog of the tables that are ``covered``. Raises ConfigInvalid (an unknown option), Fatal."""
-    arguments = _arguments(database)
     try:
-        with pymysql.connect(**arguments) as connection, connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            cursor.execute("START TRANSACTION READ ONLY")
+        with connect(database) as connection, connection.cursor() as cursor:
             return _read(cursor, database, covered)
     except pymysql.err.MySQLError as error:
-        where = f"{database.host or 'localhost'}{f':{database.port}' if database.port else ''}"
-        raise Fatal(
-            f"{database.connector} on {where} cannot be read: {error.args[-1] if error.args else type(error).__name__}",
-            "look at host, port, user, password and TLS; the user needs a right, such as SELECT, on the tables to see them",
-            code="B531",
-        ) from None
+        raise unreadable(database, error) from None
+
+
+def connect(database: Database) -> pymysql.Connection[Any]:
+    """A connection that reads, in one state of the database. Raises ConfigInvalid (an unknown option), MySQLError."""
+    connection = pymysql.connect(**_arguments(database))
+    with connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        cursor.execute("START TRANSACTION READ ONLY")
+    return connection
+
+
+def unreadable(database: Database, error: pymysql.err.MySQLError) -> Fatal:
+    """What a person needs to know of a database that could not be read."""
+    where = f"{database.host or 'localhost'}{f':{database.port}' if database.port else ''}"
+    return Fatal(
+        f"{database.connector} on {where} cannot be read: {error.args[-1] if error.args else type(error).__name__}",
+        "look at host, port, user, password and TLS; the user needs a right, such as SELECT, on the tables to see them",
+        code="B531",
+    )
 
 
 def _arguments(database: Database) -> dict[str, Any]:

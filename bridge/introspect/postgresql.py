@@ -80,18 +80,24 @@ WHERE f.contype = 'f' AND f.conparentid = 0 AND f.conrelid = ANY (%(tables)s)
 def read(database: Database, covered: Callable[[str], bool]) -> Catalog:
     """The catalog of the tables that are ``covered``. Raises Fatal: not reached, refused, or too old."""
     try:
-        with _connect(database) as connection:
+        with connect(database) as connection:
             return _read(connection, covered)
     except psycopg.Error as error:
-        where = f"{database.host or 'the default host'}{f':{database.port}' if database.port else ''}"
-        raise Fatal(
-            f"PostgreSQL {database.database!r} on {where} cannot be read: {str(error).strip().splitlines()[-1]}",
-            "look at host, port, user, password and sslmode; the user needs CONNECT on the database, and nothing else",
-            code="B531",
-        ) from None
+        raise unreadable(database, error) from None
 
 
-def _connect(database: Database) -> psycopg.Connection[tuple[Any, ...]]:
+def unreadable(database: Database, error: psycopg.Error) -> Fatal:
+    """What a person needs to know of a database that could not be read."""
+    where = f"{database.host or 'the default host'}{f':{database.port}' if database.port else ''}"
+    return Fatal(
+        f"PostgreSQL {database.database!r} on {where} cannot be read: {str(error).strip().splitlines()[-1]}",
+        "look at host, port, user, password and sslmode; the user needs CONNECT on the database, and nothing else",
+        code="B531",
+    )
+
+
+def connect(database: Database) -> psycopg.Connection[tuple[Any, ...]]:
+    """A connection that reads, in one state of the database. Raises psycopg.Error."""
     given = {
         "host": database.host,
         "port": database.port,
