@@ -176,6 +176,8 @@ def _of_tables(tables: Section, what: str, source: _Source) -> Iterator[Statemen
         table = source.tables.get(name)
         if table is None:
             hint = did_you_mean(name, source.tables) or f"there are {', '.join(source.draft.aliases)}"
+            if name in STATEMENTS:
+                hint = "a snapshot lists rows: - order: {ord_no: 7}"
             tables.report.add("M038", path, f"'{name}' is no alias of this mapping and no table", hint, key=True)
             continue
         if what == TRUNCATE:
