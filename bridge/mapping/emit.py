@@ -47,6 +47,7 @@ _COMPARISONS: Final = {
     "==": values.equal, "!=": values.unequal, "<": values.less, "<=": values.less_equal,
     ">": values.greater, ">=": values.greater_equal,
 }  # fmt: skip
+_TRIMS: Final = {"trim": "strip", "ltrim": "lstrip", "rtrim": "rstrip"}
 _GUARDS: Final = {"before": "b", "item_before": "ib"}
 
 
@@ -313,12 +314,20 @@ class Emitter:
             argument = self.see(node.args[0])
             self.rough = outer
             return self.call(node.function.call(*node.constants), argument)
+        if name in _TRIMS:
+            return self._trim(node.function.call, _TRIMS[name], self.raw(node.args[0]))
         if name == "count" and isinstance(node.args[0], (Rows, Field)):
             return self.call(len, self.see(node.args[0]))
         function = node.function.call(*node.constants) if node.function.bound else node.function.call
         if self.rough and name == "sum":
             function = library.total_rough
         return self.call(function, *(self.see(argument) for argument in node.args))
+
+    def _trim(self, slow: Any, method: str, argument: str) -> str:
+        """The text trimmed in place; null, unknown and what is no text go the long way."""
+        name = self.names.fresh("t")
+        test = f"({name} := {argument}).__class__ is {self.names.bind(str)}"
+        return f"({name}.{method}(' ') if {test} else {self.call(slow, name)})"
 
     def _coalesce(self, parts: list[Expr]) -> str:
         found = self.see(parts.pop())
