@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any, Final
 
 from bridge.mapping import convert, support
@@ -20,6 +19,7 @@ _INLINE: Final[dict[str, tuple[type, str]]] = {
     "bool": (bool, "{v}.__class__ is not {exact}"),
     "int": (int, f"{{v}}.__class__ is not {{exact}} or not {-MAX_INT64} <= {{v}} < {MAX_INT64}"),
 }
+SHIFT: Final = EXACT.scaleb
 
 
 class ModelWriter:
@@ -94,12 +94,10 @@ class ModelWriter:
     def hundredth(self, kind: Type, digits: int, source: str, variable: str) -> list[str]:
         """Cents to money: a whole number in range is shifted in place."""
         slow = self.emitter.call(convert.hundredth(kind, digits), variable)
-        decimal, exact = self.names.bind(Decimal), self.names.bind(EXACT)
-        usual = f"{variable}.__class__ is {self.names.bind(int)} and {-(10**kind.precision)} < {variable} < {10**kind.precision}"
-        return [
-            f"{variable} = {source}",
-            f"{variable} = {decimal}({variable}).scaleb({-digits}, {exact}) if {usual} else {slow}",
-        ]
+        limit = 10**kind.precision
+        usual = f"{variable}.__class__ is {self.names.bind(int)} and {-limit} < {variable} < {limit}"
+        shifted = f"{self.names.bind(SHIFT)}({variable}, {-digits})"
+        return [f"{variable} = {source}", f"{variable} = {shifted} if {usual} else {slow}"]
 
     def each(self, field: ModelField, variable: str) -> list[str]:
         """A loop over the kid nodes that appends one tuple per element."""
@@ -111,7 +109,7 @@ class ModelWriter:
             slots = {emitter.slot(table, column.name): column.type.kind == "decimal" for column in field.order_by}
             order = support.ordering(list(slots), frozenset(slot for slot, decimal in slots.items() if decimal))
             rows = emitter.call(order, rows)
-        node, row, append = self.names.fresh("n"), self.names.fresh("r"), self.names.fresh("a")
+        node, row = self.names.fresh("n"), self.names.fresh("r")
         block = Block()
         outer = dict(emitter.anchors)
         emitter.anchors[alias] = Anchor(node, row, block)
@@ -120,9 +118,8 @@ class ModelWriter:
         emitter.anchors = outer
         return [
             f"{variable} = []",
-            f"{append} = {variable}.append",
             f"for {node} in {rows}:",
-            *indented([f"{row} = {node}[0]", *block.lines, *skip, *body, f"{append}({result})"]),
+            *indented([f"{row} = {node}[0]", *block.lines, *skip, *body, f"{variable}.append({result})"]),
         ]
 
 

@@ -193,6 +193,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=15, help="runs of each side (default: 15)")
     given = parser.parse_args(arguments)
     stream = work(given.rows)
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)  # as `bridge run` does
     sides = (Compiled(), HandWritten())
     if seconds(sides[0], stream)[1] != seconds(sides[1], stream)[1]:
         print("the compiled mapping and the hand-written function disagree", file=sys.stderr)
