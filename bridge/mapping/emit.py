@@ -36,6 +36,7 @@ from bridge.mapping.nodes import (
 )
 from bridge.mapping.probes import Hooks
 from bridge.mapping.tokens import Tokenise, plain
+from bridge.mapping.types import BOOL
 from bridge.model import UNKNOWN
 
 _ARITHMETIC: Final = {
@@ -186,7 +187,10 @@ class Emitter:
         return self.hooks.condition(kind, node, self._truth, gives)
 
     def _truth(self, node: Expr) -> str:
-        if node.type.kind == "bool" and not node.type.raw and not node.type.optional:
+        """A field of an absent before-image is false."""
+        if isinstance(node, Field) and node.root in _GUARDS and node.type == BOOL:
+            return f"({_GUARDS[node.root]} is not None and {self.see(node)})"
+        if node.type == BOOL and not isinstance(node, (If, Column)) and not _may_be_null(node):
             return self.see(node)
         return self.call(values.truth, self.see(node))
 
@@ -354,6 +358,11 @@ class Emitter:
         return (
             f"{self._side(node.base, side)}[{node.index}]" if isinstance(node.base, Field) else f"{side}[{node.index}]"
         )
+
+
+def _may_be_null(node: Expr) -> bool:
+    """Whether a condition may be null although its type does not say so: a field of an absent before-image, handed on."""
+    return isinstance(node, Call) and any(isinstance(part, Field) and part.root in _GUARDS for part in walk(node))
 
 
 def _clean(node: Expr) -> bool:
