@@ -44,10 +44,11 @@ class TableDecoder:
 
     def row(self, image: msgspec.Raw) -> Row | None:
         """The used columns of a row image; None for a JSON null. Raises msgspec.DecodeError."""
-        if image == RAW_NULL:
-            return None
         try:
-            row: Row = _astuple(self._decode(image))
+            found = self._decode(image)
+            if found is None:
+                return None
+            row: Row = _astuple(found)
         except msgspec.ValidationError:
             row = _astuple(self._decode_sparse(image))
             self.sparse = True
@@ -82,7 +83,7 @@ def _decoders(columns: tuple[str, ...]) -> tuple[Callable[[msgspec.Raw], Any], C
     strict = [(f"f{slot}", Any, msgspec.field(name=name)) for slot, name in enumerate(columns)]
     sparse = [(f"f{slot}", Any, msgspec.field(name=name, default=UNKNOWN)) for slot, name in enumerate(columns)]
     return (
-        msgspec.json.Decoder(msgspec.defstruct("Row", strict, gc=False)).decode,
+        msgspec.json.Decoder(msgspec.defstruct("Row", strict, gc=False) | None).decode,
         msgspec.json.Decoder(msgspec.defstruct("Row", sparse, gc=False)).decode,
     )
 

@@ -12,7 +12,6 @@ import re
 from base64 import b64decode
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 Convert = Callable[[Any], Any]
@@ -20,6 +19,7 @@ Convert = Callable[[Any], Any]
 PLACEHOLDER = "__debezium_unavailable_value"  # TOAST: unchanged and not in the record (PostgreSQL connector reference)
 PLACEHOLDER_BASE64 = "X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="
 
+MAX_SCALE = 4000
 MONEY_DIGITS = 2  # the connector's money.fraction.digits
 MILLISECOND_DIGITS = 3  # adaptive: up to timestamp(3) as milliseconds, finer as microseconds
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -27,9 +27,17 @@ _EPOCH_DAY = date(1970, 1, 1)
 
 
 def unscaled_text(data: str, scale: int) -> str:
-    """Connect's ``Decimal``: base64 of the big-endian unscaled integer, and its scale, as plain decimal text."""
+    """Connect's ``Decimal``: base64 of the big-endian unscaled integer, and its scale, as plain decimal text.
+
+    Every digit stays. Raises ValueError for more than Python writes of an integer (4,300), and for such scales.
+    """
+    if abs(scale) > MAX_SCALE:
+        raise ValueError("a decimal's scale is out of bounds")
     unscaled = int.from_bytes(b64decode(data), "big", signed=True)
-    return format(Decimal(unscaled).scaleb(-scale) if scale > 0 else Decimal(unscaled * 10**-scale), "f")
+    if scale <= 0:
+        return str(unscaled * 10**-scale)
+    digits = str(abs(unscaled)).rjust(scale + 1, "0")
+    return f"{'-' if unscaled < 0 else ''}{digits[:-scale]}.{digits[-scale:]}"
 
 
 def _decimal(scale: int) -> Convert:

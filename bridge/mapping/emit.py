@@ -36,6 +36,7 @@ from bridge.mapping.nodes import (
 )
 from bridge.mapping.probes import Hooks
 from bridge.mapping.tokens import Tokenise, plain
+from bridge.mapping.types import BOOL
 from bridge.model import UNKNOWN
 
 _ARITHMETIC: Final = {
@@ -47,6 +48,7 @@ _COMPARISONS: Final = {
     "==": values.equal, "!=": values.unequal, "<": values.less, "<=": values.less_equal,
     ">": values.greater, ">=": values.greater_equal,
 }  # fmt: skip
+_TRIMS: Final = {"trim": "strip", "ltrim": "lstrip", "rtrim": "rstrip"}
 _GUARDS: Final = {"before": "b", "item_before": "ib"}
 
 
@@ -185,7 +187,10 @@ class Emitter:
         return self.hooks.condition(kind, node, self._truth, gives)
 
     def _truth(self, node: Expr) -> str:
-        if node.type.kind == "bool" and not node.type.raw and not node.type.optional:
+        """A field of an absent before-image is false."""
+        if isinstance(node, Field) and node.root in _GUARDS and node.type == BOOL:
+            return f"({_GUARDS[node.root]} is not None and {self.see(node)})"
+        if node.type == BOOL and not isinstance(node, (If, Column)) and not _may_be_null(node):
             return self.see(node)
         return self.call(values.truth, self.see(node))
 
@@ -313,12 +318,20 @@ class Emitter:
             argument = self.see(node.args[0])
             self.rough = outer
             return self.call(node.function.call(*node.constants), argument)
+        if name in _TRIMS:
+            return self._trim(node.function.call, _TRIMS[name], self.raw(node.args[0]))
         if name == "count" and isinstance(node.args[0], (Rows, Field)):
             return self.call(len, self.see(node.args[0]))
         function = node.function.call(*node.constants) if node.function.bound else node.function.call
         if self.rough and name == "sum":
             function = library.total_rough
         return self.call(function, *(self.see(argument) for argument in node.args))
+
+    def _trim(self, slow: Any, method: str, argument: str) -> str:
+        """The text trimmed in place; null, unknown and what is no text go the long way."""
+        name = self.names.fresh("t")
+        test = f"({name} := {argument}).__class__ is {self.names.bind(str)}"
+        return f"({name}.{method}(' ') if {test} else {self.call(slow, name)})"
 
     def _coalesce(self, parts: list[Expr]) -> str:
         found = self.see(parts.pop())
@@ -345,6 +358,11 @@ class Emitter:
         return (
             f"{self._side(node.base, side)}[{node.index}]" if isinstance(node.base, Field) else f"{side}[{node.index}]"
         )
+
+
+def _may_be_null(node: Expr) -> bool:
+    """Whether a condition may be null although its type does not say so: a field of an absent before-image, handed on."""
+    return isinstance(node, Call) and any(isinstance(part, Field) and part.root in _GUARDS for part in walk(node))
 
 
 def _clean(node: Expr) -> bool:

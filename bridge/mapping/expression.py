@@ -159,6 +159,8 @@ class Checker:
             if not re.fullmatch(r"[0-9]*\.?[0-9]*", written) or len(written) > MAX_DIGITS:
                 return self.bad("M011", node, "a number is written like 12 or 12.50")
             return Const(DECIMAL, Decimal(written))
+        if isinstance(value, Decimal):
+            return Const(DECIMAL, value)
         if isinstance(value, str):
             if len(value) > MAX_LITERAL:
                 return self.bad("M018", node, f"a text of more than {MAX_LITERAL} characters")
@@ -187,7 +189,8 @@ class Checker:
             return Unary(BOOL, "not", self.condition(operand, node.operand))
         if isinstance(node.op, ast.USub):
             if isinstance(operand, Const) and operand.type.numeric:
-                return Const(operand.type, -operand.value)
+                exact = isinstance(operand.value, Decimal)
+                return Const(operand.type, operand.value.copy_negate() if exact else -operand.value)
             return Unary(self.number(operand, node.operand), "-", operand)
         return self.not_there(node, type(node.op).__name__)
 

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import re2  # type: ignore[import-untyped,import-not-found,unused-ignore]  # it ships no types
 
 from bridge.mapping.values import (
+    MAX_INT,
     MAX_TEXT,
     add,
     add_rough,
@@ -20,6 +21,7 @@ from bridge.mapping.values import (
     greater,
     known,
     less,
+    negative,
     number,
     reject,
     truth,
@@ -27,8 +29,13 @@ from bridge.mapping.values import (
 )
 
 MAX_PAD, MAX_ROUND, MAX_SCALE = 1000, 20, 38
+MAX_DOCUMENT: Final = 1 << 20  # characters of a JSON text
+MAX_WIDTH: Final = 100  # digits before or after the point of a number in one
+MAX_PATTERN: Final = 5000  # steps of a compiled pattern
+MAX_MATCHING: Final = 20_000_000  # steps of a pattern times characters of a text: a tenth of a second at worst
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_DAY: Final = date(1970, 1, 1)
+WIDE: Final = Context(prec=MAX_WIDTH)  # holds every number of MAX_INT
 ROUNDING: Final = Context(prec=60, rounding=ROUND_HALF_UP, traps=[InvalidOperation, Overflow])
 
 
@@ -113,17 +120,33 @@ def pattern(source: str) -> Any:
     options.log_errors = False
     options.max_mem = 1 << 20
     try:
-        return re2.compile(source, options=options)
+        found = re2.compile(source, options=options)
     except re2.error as error:
         detail = error.args[0] if error.args else ""
         raise ValueError(detail.decode() if isinstance(detail, bytes) else str(detail)) from None
+    if found.programsize > MAX_PATTERN:
+        raise ValueError("the pattern is too big: fewer or smaller repetitions")
+    return found
+
+
+def matchable(compiled: Any) -> Callable[[Any], str]:
+    """The text of a value, if matching it will not take long."""
+    limit = min(MAX_TEXT, MAX_MATCHING // compiled.programsize)
+
+    def call(value: Any) -> str:
+        if len(text(value)) > limit:
+            raise reject("T110")
+        return value  # type: ignore[no-any-return]
+
+    return call
 
 
 def match(source: str) -> Callable[[Any], bool]:
-    compiled = pattern(source).fullmatch
+    compiled = pattern(source)
+    fits, full = matchable(compiled), compiled.fullmatch
 
     def call(value: Any) -> bool:
-        return value is not None and compiled(text(value)) is not None
+        return value is not None and full(fits(value)) is not None
 
     return call
 
@@ -132,9 +155,10 @@ def extract(source: str) -> Callable[[Any], str | None]:
     compiled = pattern(source)
     if compiled.groups != 1:
         raise ValueError("the pattern needs exactly one group ( )")
+    fits, search = matchable(compiled), compiled.search
 
     def call(value: Any) -> str | None:
-        found = None if value is None else compiled.search(text(value))
+        found = None if value is None else search(fits(value))
         return None if found is None else found.group(1)
 
     return call
@@ -144,7 +168,7 @@ def absolute(value: Any) -> int | Decimal | None:
     if value is None:
         return None
     found = number(value)
-    return found if found >= 0 else -found
+    return found if found >= 0 else negative(found)
 
 
 def rounded(digits: int = 0) -> Callable[[Any], Decimal | None]:
@@ -231,8 +255,10 @@ def parse_json(*path: str | int) -> Callable[[Any], Any]:
     def call(value: Any) -> Any:
         if value is None:
             return None
+        if len(text(value)) > MAX_DOCUMENT:
+            raise reject("T110")
         try:
-            found = json.loads(text(value), parse_float=Decimal, parse_constant=_no_constant)
+            found = json.loads(value, parse_float=Decimal, parse_constant=_no_constant)
         except RecursionError:
             raise reject("T110") from None
         except ValueError:
@@ -248,9 +274,20 @@ def parse_json(*path: str | int) -> Callable[[Any], Any]:
                 raise reject("T107")
         if isinstance(found, (dict, list)):
             raise reject("T107")
-        return found
+        return _narrow(found)
 
     return call
+
+
+def _narrow(value: Any) -> Any:
+    """``1e999999999`` is short to write and long to compute with."""
+    if value.__class__ is int and not -MAX_INT < value < MAX_INT:
+        raise reject("T110")
+    if value.__class__ is Decimal:
+        _, digits, exponent = value.as_tuple()
+        if max(len(digits), len(digits) + int(exponent), -int(exponent)) > MAX_WIDTH:
+            raise reject("T110")
+    return value
 
 
 _UNITS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0}
@@ -334,12 +371,13 @@ def unscaled(scale: int) -> Callable[[Any], Decimal | None]:
     def call(value: Any) -> Decimal | None:
         if value is None:
             return None
-        whole = (
-            value
-            if value.__class__ is int
-            else int.from_bytes(b64decode(text(value), validate=True), "big", signed=True)
-        )
-        return Decimal(whole).scaleb(-scale)
+        if value.__class__ is int:
+            whole = value
+        else:
+            whole = int.from_bytes(b64decode(bounded_text(text(value)), validate=True), "big", signed=True)
+        if not -MAX_INT < whole < MAX_INT:
+            raise reject("T110")
+        return Decimal(whole).scaleb(-scale, WIDE)
 
     return call
 

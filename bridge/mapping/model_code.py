@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from bridge.mapping import convert, support
+from bridge.mapping.convert import MAX_INT64
 from bridge.mapping.draft import ModelField
 from bridge.mapping.emit import Anchor, Block, Emitter
 from bridge.mapping.nodes import Binary, Const, Expr
+from bridge.mapping.types import Type
+from bridge.mapping.values import EXACT
 
-# The type whose exact instances need no conversion; the rest goes through the converter.
-_AS_IS = {"string": str, "bool": bool}
+# What stands inline for the usual case, given the variable's name and a maker of names; all else goes to the converter.
+_INLINE: Final[dict[str, tuple[type, str]]] = {
+    "string": (str, "{v}.__class__ is not {exact}"),
+    "bool": (bool, "{v}.__class__ is not {exact}"),
+    "int": (int, f"{{v}}.__class__ is not {{exact}} or not {-MAX_INT64} <= {{v}} < {MAX_INT64}"),
+}
+SHIFT: Final = EXACT.scaleb
 
 
 class ModelWriter:
@@ -74,7 +82,7 @@ class ModelWriter:
         kind = field.type
         if kind.kind == "decimal" and (digits := _power_of_ten(value)) and digits == kind.scale and not field.absent:
             assert isinstance(value, Binary)  # noqa: S101 - a power of ten divides
-            return [f"{variable} = {self.emitter.call(convert.hundredth(kind, digits), self.emitter.raw(value.left))}"]
+            return self.hundredth(kind, digits, self.emitter.raw(value.left), variable)
         source = self.emitter.raw(value)
         lines = []
         if field.absent:
@@ -82,6 +90,14 @@ class ModelWriter:
             gone = self.names.bind(convert.sentinels(field.absent))
             source = f"(None if {variable} in {gone} else {variable})"
         return lines + conversion(self.emitter, field, source, variable)
+
+    def hundredth(self, kind: Type, digits: int, source: str, variable: str) -> list[str]:
+        """Cents to money: a whole number in range is shifted in place."""
+        slow = self.emitter.call(convert.hundredth(kind, digits), variable)
+        limit = 10**kind.precision
+        usual = f"{variable}.__class__ is {self.names.bind(int)} and {-limit} < {variable} < {limit}"
+        shifted = f"{self.names.bind(SHIFT)}({variable}, {-digits})"
+        return [f"{variable} = {source}", f"{variable} = {shifted} if {usual} else {slow}"]
 
     def each(self, field: ModelField, variable: str) -> list[str]:
         """A loop over the kid nodes that appends one tuple per element."""
@@ -93,7 +109,7 @@ class ModelWriter:
             slots = {emitter.slot(table, column.name): column.type.kind == "decimal" for column in field.order_by}
             order = support.ordering(list(slots), frozenset(slot for slot, decimal in slots.items() if decimal))
             rows = emitter.call(order, rows)
-        node, row, append = self.names.fresh("n"), self.names.fresh("r"), self.names.fresh("a")
+        node, row = self.names.fresh("n"), self.names.fresh("r")
         block = Block()
         outer = dict(emitter.anchors)
         emitter.anchors[alias] = Anchor(node, row, block)
@@ -102,9 +118,8 @@ class ModelWriter:
         emitter.anchors = outer
         return [
             f"{variable} = []",
-            f"{append} = {variable}.append",
             f"for {node} in {rows}:",
-            *indented([f"{row} = {node}[0]", *block.lines, *skip, *body, f"{append}({result})"]),
+            *indented([f"{row} = {node}[0]", *block.lines, *skip, *body, f"{variable}.append({result})"]),
         ]
 
 
@@ -129,13 +144,14 @@ def conversion(emitter: Emitter, field: ModelField, source: str, variable: str) 
         slow = emitter.call(convert.coded(field.codes, optional=kind.optional), variable)
         return [f"{variable} = {source}", f"{variable} = {names.bind(field.codes.get)}({variable}) or {slow}"]
     made = convert.converter(kind, field.zone)
-    exact = _AS_IS.get(kind.kind)
-    if exact is None or field.absent:
+    if kind.kind not in _INLINE or field.absent:
         return [f"{variable} = {emitter.call(made, source)}"]
-    return [
-        f"{variable} = {source}",
-        f"if {variable}.__class__ is not {names.bind(exact)}: {variable} = {emitter.call(made, variable)}",
-    ]
+    exact, unusual = _INLINE[kind.kind]
+    test = unusual.format(v=variable, exact=names.bind(exact))
+    found = emitter.call(made, variable)
+    if kind.kind == "string":  # keys are often numbers
+        found = f"{names.bind(str)}({variable}) if {variable}.__class__ is {names.bind(int)} else {found}"
+    return [f"{variable} = {source}", f"if {test}: {variable} = {found}"]
 
 
 def indented(lines: list[str]) -> list[str]:

@@ -101,6 +101,9 @@ def picker(
         return (False, 0) if found is None else (True, found)
 
     def pick(rows: list[tuple[bytes, Row]]) -> Row | None:
+        if len(rows) == 1:
+            only = rows[0][1]
+            return only if where is None or where(only) else None
         candidates = [row for _, row in rows] if where is None else [row for _, row in rows if where(row)]
         if len(candidates) < 2:  # noqa: PLR2004 - no choice
             return candidates[0] if candidates else None

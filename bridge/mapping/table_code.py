@@ -74,9 +74,11 @@ def _normalise(emitter: Emitter, alias: Alias, width: int) -> Callable[[Row], Ro
     steps = {emitter.slot(alias.table, column): names for column, names in alias.trims.items()}
     text = emitter.names.bind(str)
     parts = []
-    for i in range(width):
+    columns = [f"c{i}" for i in range(width)]
+    for i, column in enumerate(columns):
         calls = "".join(f".{_METHODS[name]}" for name in steps.get(i, ()))
-        parts.append(f"(r[{i}]{calls} if r[{i}].__class__ is {text} else r[{i}])" if calls else f"r[{i}]")
+        parts.append(f"{column}{calls} if {column}.__class__ is {text} else {column}" if calls else column)
     name = f"normalise{alias.index}"
-    made: Callable[[Row], Row] = emitter.names.define(name, [f"def {name}(r):", f" return ({', '.join(parts)},)"])
+    lines = [f"def {name}(r):", f" {', '.join(columns)}, = r", f" return ({', '.join(parts)},)"]
+    made: Callable[[Row], Row] = emitter.names.define(name, lines)
     return made
