@@ -137,7 +137,7 @@ def bridge_config(stack: Stack, home: Path) -> dict[str, Any]:
                 "signal_table": SIGNAL_TABLE,
             }
         },
-        "mappings": str(REPOSITORY / "mappings"),
+        "mappings": str(REPOSITORY / "mappings" / "demo"),
         "state": {"directory": str(home / "state")},
         "http": {"port": free_ports(1)[0]},
         "logs": {"format": "json"},

@@ -10,11 +10,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from bridge.cli import capture, check, explain, init, introspect, run, test, topics, transform
+from bridge.cli import capture, check, explain, init, introspect, run, schema, test, topics, transform
 from bridge.cli.common import complain
 from bridge.errors import BridgeError
 
-COMMANDS = (run, check, introspect, init, test, transform, explain, capture, topics)
+COMMANDS = (run, check, introspect, init, test, transform, explain, capture, topics, schema)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -6,7 +6,9 @@ import argparse
 import sys
 
 from bridge.cli.common import Mappings, Subparsers, command, mappings, mappings_arguments
-from bridge.errors import Invalid
+from bridge.cli.output import FORMATS, print_problems
+from bridge.codes import explain
+from bridge.errors import Invalid, MappingInvalid
 from bridge.mapping import examine
 from bridge.model import Diagnostic
 
@@ -19,21 +21,45 @@ def add(subparsers: Subparsers) -> None:
         "check the config and all mappings; exit 78 with every mistake",
         "bridge check --config config.yaml",
     )
-    mappings_arguments(parser)
+    where = mappings_arguments(parser)
+    where.add_argument("--explain", metavar="CODE", help="what a code means, with an example, and how to mend it")
     parser.add_argument("--strict", action="store_true", help="warnings are mistakes too")
+    parser.add_argument(
+        "--format",
+        choices=tuple(FORMATS),
+        default="text",
+        help="json: one array on standard output; github: annotations of a pull request (default: text)",
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print every mistake with its place, or what was found to be right."""
-    found = mappings(arguments)
-    problems = mistakes(found, arguments.source)
-    if any(arguments.strict or not problem.warning for problem in problems):
-        raise Invalid(problems)
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    warnings = f"{len(problems)} warning(s)" if problems else "no mistakes"
-    print(f"{arguments.config or arguments.mappings}: {len(found.files)} mapping file(s), {warnings}")
+    if arguments.explain is not None:
+        return _explain(arguments.explain)
+    try:
+        found = mappings(arguments)
+        problems = mistakes(found, arguments.source)
+        if any(arguments.strict or not problem.warning for problem in problems):
+            raise MappingInvalid(problems)
+    except Invalid as error:
+        if arguments.format == "text":
+            raise
+        print_problems(error.diagnostics, arguments.format)
+        return error.exit_code
+    print_problems(problems, arguments.format)
+    if arguments.format == "text":
+        warnings = f"{len(problems)} warning(s)" if problems else "no mistakes"
+        print(f"{arguments.config or arguments.mappings}: {len(found.files)} mapping file(s), {warnings}")
+    return 0
+
+
+def _explain(code: str) -> int:
+    try:
+        print(explain(code), end="")
+    except LookupError as error:
+        print(error, file=sys.stderr)
+        return 2
     return 0
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from bridge.cli.output import print_problems
 from bridge.config import load as load_config
 from bridge.config import read_catalog
 from bridge.errors import BridgeError, ConfigInvalid, Invalid, MappingInvalid
@@ -16,6 +18,7 @@ from bridge.mapping.tokens import Tokenise, plain
 from bridge.model import Diagnostic, MappingSet
 
 Subparsers = Any  # argparse keeps its class private
+CATALOG: Final = re.compile(r"(.+\.)?catalog\.ya?ml")  # the name of a file that is a source's catalog, not a mapping
 
 
 def command(subparsers: Subparsers, name: str, summary: str, example: str) -> argparse.ArgumentParser:
@@ -35,8 +38,7 @@ def complain(error: BridgeError) -> int:
     if not isinstance(error, Invalid):
         print(error, file=sys.stderr)
         return error.exit_code
-    for diagnostic in error.diagnostics:
-        print(diagnostic, file=sys.stderr)
+    print_problems(error.diagnostics)
     count = len(error.diagnostics)
     print(f"{count} mistake{'s' if count != 1 else ''}", file=sys.stderr)
     return error.exit_code
@@ -48,13 +50,17 @@ def config_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def mappings_arguments(parser: argparse.ArgumentParser) -> None:
-    """Either the config, or the mapping files themselves: nothing else is needed to work on mappings."""
+def mappings_arguments(parser: argparse.ArgumentParser) -> Any:
+    """Either the config, or the mapping files themselves: nothing else is needed to work on mappings.
+
+    Returns the group of arguments that exclude each other, for a command that needs neither.
+    """
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--config", metavar="FILE", type=Path, help="the config, which names mappings and catalogs")
     where.add_argument("--mappings", metavar="DIR", type=Path, help="the directory of mapping files, without a config")
     parser.add_argument("--source", metavar="NAME", help="only mappings of this source")
     parser.add_argument("--catalog", metavar="FILE", type=Path, help="with --mappings: the source's catalog")
+    return where
 
 
 class Mappings(NamedTuple):
@@ -101,11 +107,13 @@ def catalog_file(path: Path) -> Catalog:
 
 
 def mapping_files(directory: Path) -> list[tuple[str, str]]:
-    """(name, text) of every mapping file. Raises MappingInvalid when there is none to be read."""
+    """(name, text) of every mapping file; catalogs may lie among them. Raises MappingInvalid when there is none to be read."""
     if not directory.is_dir():
         raise MappingInvalid([Diagnostic("M000", "there is no such directory of mapping files", str(directory))])
     found = []
     for path in sorted([*directory.rglob("*.yaml"), *directory.rglob("*.yml")]):
+        if CATALOG.fullmatch(path.name):
+            continue
         try:
             found.append((str(path), path.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError):

@@ -70,6 +70,8 @@ def _type(name: str, section: Section) -> str:
 
 def _triggers(section: Section) -> frozenset[str]:
     found = section.texts("trigger") if "trigger" in section else [("change", section.path)]
+    if not found:
+        section.bad("M003", "trigger", "'trigger:' is empty", "trigger: snapshot")
     for text, path in found:
         if text not in TRIGGERS:
             hint = did_you_mean(text, TRIGGERS) or f"there are {', '.join(TRIGGERS)}"

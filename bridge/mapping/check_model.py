@@ -140,7 +140,7 @@ def _enum(section: Section, field: ModelField, scope: Scope) -> None:
             section.missing("codes", "an enum has codes: or cases:")
         return
     if "codes" in section:
-        if "from" not in section:
+        if section.data.get("from") is None:
             section.missing("from")
         field.codes = enum_codes(section, "codes")
         names = list(field.codes.values())
@@ -185,6 +185,7 @@ def _each(section: Section, name: str, scope: RowScope) -> ModelField | None:
     for key in ("type", "from", "codes", "cases", "zone", "absent", "pii"):
         if key in section:
             section.bad("M026", key, f"a list has no '{key}:'")
+    section.text("each", required=True)
     source, inner = section.source("each"), section.section("fields", required=True)
     rows = _rows(source, scope) if source is not None else None
     if rows is None or inner is None:

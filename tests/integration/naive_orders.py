@@ -1,4 +1,4 @@
-"""The truth about mappings/order.yaml: the bytes that the topics' records mean. Nothing here comes from the bridge.
+"""The truth about mappings/demo/order.yaml: the bytes that the topics' records mean. Nothing here comes from the bridge.
 
 All records are at hand, so this needs no queues, counts or barriers: rows are grouped by xid, repeats dropped, and the
 transactions applied in the order of their ENDs, one by one, with the whole history of every table in plain dicts.

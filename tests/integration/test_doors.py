@@ -50,7 +50,7 @@ def config_file(home: Path, **changes: Any) -> Path:
                 "transaction_topic": "shop.transaction",
             }
         },
-        "mappings": str(ROOT / "mappings"),
+        "mappings": str(ROOT / "mappings" / "demo"),
         "http": {"port": 0},
     }
     path = home / "config.yaml"
@@ -115,7 +115,7 @@ def test_text_from_outside_that_is_not_there(tmp_path: Path) -> None:
 def test_a_mapping_with_typos(tmp_path: Path) -> None:
     mappings = tmp_path / "mappings"
     mappings.mkdir()
-    text = (ROOT / "mappings" / "order.yaml").read_text()
+    text = (ROOT / "mappings" / "demo" / "order.yaml").read_text()
     text = text.replace("when: became(status, 'SHIPPED')", "when: became(statsu, 'SHIPPED')")
     text = text.replace("on_error: park", "on_eror: park")
     path = mappings / "order.yaml"
@@ -403,7 +403,7 @@ def test_an_unknown_code_parks_its_order(corner: Corner, kafka_stack: Stack) -> 
 
 
 def _line(text: str) -> int:
-    lines = (ROOT / "mappings" / "order.yaml").read_text().splitlines()
+    lines = (ROOT / "mappings" / "demo" / "order.yaml").read_text().splitlines()
     return next(number for number, line in enumerate(lines, 1) if line.strip() == text)
 
 
