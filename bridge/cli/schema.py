@@ -8,8 +8,8 @@ import msgspec
 
 from bridge.cli.common import Subparsers, command
 from bridge.config import SCHEMA
-from bridge.mapping.catalog_schema import CATALOG
 from bridge.mapping.schema import MAPPING
+from bridge.mapping.schema_catalog import CATALOG
 from bridge.mapping.schema_parts import DRAFT
 
 SCHEMAS = {

@@ -186,6 +186,8 @@ def _of_tables(tables: Section, what: str, source: _Source) -> Iterator[Statemen
         value = tables.data[name]
         places = [(*path, i) for i in range(len(value))] if isinstance(value, list) else [path]
         values = value if isinstance(value, list) else [value]
+        if not values:
+            tables.report.add("M003", path, "a statement is on one row at least", "{ord_no: 7, ord_stat: N}")
         rows = [
             row
             for one, at in zip(values, places, strict=True)

@@ -16,6 +16,7 @@ from bridge.mapping.check_events import MAX_TOPIC, TRIGGERS
 from bridge.mapping.check_tables import TRIMS
 from bridge.mapping.diagnostics import ALLOWABLE
 from bridge.mapping.schema_parts import DOC, DRAFT, SCALAR, Schema, mapping, one_or_list, record, ref, text
+from bridge.mapping.schema_tests import TEST
 from bridge.mapping.shape import RESERVED
 from bridge.mapping.types import PLAIN
 
@@ -255,20 +256,8 @@ EVENT: Final = record(
     ],
 )
 
-# -- tests and files ---------------------------------------------------------------------------------------------------
+# -- files ------------------------------------------------------------------------------------------------------------
 
-TEST: Final = record(
-    "A test: rows in, events out.",
-    {
-        "name": text("What it shows.", required=True),
-        "given": {"description": "What the database did, in the order of its commits.", "type": "array"},
-        "expect": {"description": "The events, in order: {OrderPlaced: {orderId: '7'}}.", "type": "array"},
-        "doc": DOC,
-    },
-    "name",
-    "given",
-    "expect",
-)
 _DURATION: Final[Schema] = {"type": "string", "pattern": "^0*[1-9][0-9]{0,8}(ms|s|m|h)$", "examples": ["2s", "30s"]}
 
 WINDOW: Final = record(
@@ -320,7 +309,7 @@ FILE: Final = record(
             "enum": [*POLICIES, None],
             "default": "park",
         },
-        "tests": {"description": "Run by `bridge test`.", "type": ["array", "null"], "items": TEST},
+        "tests": {"description": "Run by `bridge test`.", "type": ["array", "null"], "items": ref("test")},
         "allow": _ALLOW,
         "doc": DOC,
     },
@@ -368,5 +357,6 @@ MAPPING: Final[Schema] = {
         "field": FIELD,
         "payloadField": PAYLOAD_FIELD,
         "event": EVENT,
+        "test": TEST,
     },
 }
