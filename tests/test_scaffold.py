@@ -136,7 +136,7 @@ def golden(drafted: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["demo", "insurance", "no-keys", "shop-mariadb", "shop-postgres"])
 def test_golden_drafts(name: str, tmp_path: Path) -> None:
-    """Through the command; the draft passes `check --strict` with the catalog that init marked."""
+    """Through the command; the draft passes `check --strict` with the catalog that init marked, and its tests pass."""
     catalog, mappings, capture = tmp_path / "catalog.yaml", tmp_path / "mappings", tmp_path / "capture.jsonl"
     catalog.write_text((GOLDEN / f"{name}.catalog.yaml").read_text())
     sample: list[str | Path] = []
@@ -150,6 +150,22 @@ def test_golden_drafts(name: str, tmp_path: Path) -> None:
     golden(mappings, name)
     checked = bridge("check", "--strict", "--mappings", mappings, "--source", "legacy", "--catalog", catalog)
     assert checked.returncode == 0, checked.stderr
+    if sample:
+        tested = bridge("test", "--mappings", mappings, "--source", "legacy", "--catalog", catalog)
+        assert "2 passed, 0 failed" in tested.stdout, tested.stdout
+
+
+def test_the_first_test_is_what_the_capture_did_without_its_persons(tmp_path: Path) -> None:
+    catalog, capture = tmp_path / "catalog.yaml", tmp_path / "capture.jsonl"
+    catalog.write_text((GOLDEN / "demo.catalog.yaml").read_text())
+    capture.write_bytes(b"\n".join(line_of(record) for record in demo_history().records))
+    bridge("init", "--catalog", catalog, "--source", "legacy", "--output", tmp_path / "m", "--capture", capture)
+    text = (tmp_path / "m" / "order.yaml").read_text()
+    found = parse(text, "order.yaml").data["tests"]
+    assert [next(iter(event)) for event in found[0]["expect"]] == [
+        "OrderCreated", "OrderStatusChanged", "OrderCreated", "OrderStatusChanged", "OrderChanged",
+    ]  # fmt: skip
+    assert not [word for word in ("example.com", "Ann") if word in text]
 
 
 def test_drafted_events_of_a_real_capture(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from bridge.model import Database, Diagnostic
 from bridge.runtime.transform import read_captures
 from bridge.scaffold.database import ROWS, from_database
 from bridge.scaffold.files import next_steps, save
+from bridge.scaffold.recorded import with_tests
 from bridge.scaffold.sample import Sample, from_captures
 from bridge.scaffold.scaffold import scaffold
 
@@ -62,8 +63,9 @@ def work(task: Task) -> Done:
         raise ConfigInvalid([Diagnostic("C012", "nothing says which catalog is meant", hint=hint)])
     catalog = _catalog(task.catalog)
     drafted = scaffold(catalog, task.source, _sample(task, catalog), roots=task.roots, zone=task.zone)
+    drafted, notes = with_tests(drafted, task.source, task.captures, task.decimal_mode)
     written = save(drafted, task.output, (task.catalog, catalog), force=task.force)
-    return Done(written.paths, [], next_steps(drafted, written, task.output, task.catalog, task.source))
+    return Done(written.paths, notes, next_steps(drafted, written, task.output, task.catalog, task.source))
 
 
 def _catalog(path: Path) -> Catalog:
