@@ -29,7 +29,7 @@ from bridge.trial.writing import flow, with_test
 
 ROOT = Path(__file__).resolve().parents[1]
 LANGUAGE = ROOT / "mappings" / "README.md"
-ORDER = (ROOT / "mappings" / "order.yaml").read_text()
+ORDER = (ROOT / "mappings" / "demo" / "order.yaml").read_text()
 CAPTURES = ROOT / "tests" / "captures"
 
 BASE = """\
