@@ -156,7 +156,7 @@ PLANTED = [
         "payment == 'CAPTURED'",
         '+ OrderPaid {"orderId":"7","amount":"5.00"}: was not expected',
     ),
-    ("total: decimal(12,2)", "total: decimal(3,2)", "+ dead letter T103 total order.yaml:31"),
+    ("total: decimal(12,2)", "total: decimal(3,2)", "+ dead letter T103 total order.yaml:32"),
     (", B: PAID", "", "M017"),
     ("became(status, 'SHIPPED')", "became(status, 'NEW')", '- OrderShipped {"orderId":"7"}: is missing'),
     ("    many: true\n", "", "M024"),
