@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bridge.cli import main
 from bridge.codes import explain, explanations
 from bridge.located_yaml import CODES as YAML_CODES
 from bridge.located_yaml import parse
@@ -101,3 +103,39 @@ def test_an_unknown_code() -> None:
     done = command("--explain", "M0112")
     assert done.returncode == 2
     assert done.stderr == "there is no code 'M0112'; did you mean M012?\n"
+
+
+# -- what a person reads -------------------------------------------------------------------------------------------------
+
+GOLDEN = ROOT / "tests" / "golden" / "diagnostics"
+TOO_MUCH = {"Y006": "doc: " + "x" * (2 << 20), "Y008": "doc:\n" + "- 1\n" * 200_000}
+COMMANDS = {
+    "M000": ["check", "--mappings", "absent"],
+    "C001": ["check", "--config", "absent.yaml"],
+    "C011": ["introspect", "--url", "oracle://legacy/shop"],
+    "C012": ["introspect"],
+}
+
+
+@pytest.mark.parametrize("code", sorted(YAML_CODES))
+def test_yaml_golden(code: str) -> None:
+    file = GOLDEN / f"{code}.yaml"
+    found = parse(TOO_MUCH[code] if code in TOO_MUCH else file.read_text(), file.name).diagnostics
+    assert {one.code for one in found} == {code}
+    is_as_shown(code, "".join(f"{one}\n" for one in found))
+
+
+@pytest.mark.parametrize("code", sorted(code for code in EXPLAINED if code[0] == "C" or code == "M000"))
+def test_golden_of_the_command(code: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(GOLDEN)
+    assert main(COMMANDS.get(code, ["check", "--config", f"{code}.yaml"])) == 78
+    said = capsys.readouterr().err
+    assert set(re.findall(r"\b([MC][0-9]{3}): ", said)) == {code}
+    is_as_shown(code, said)
+
+
+def is_as_shown(code: str, said: str) -> None:
+    expected = GOLDEN / f"{code}.txt"
+    if os.environ.get("UPDATE_GOLDEN"):
+        expected.write_text(said)
+    assert said == expected.read_text()

@@ -18,8 +18,7 @@ from bridge.cli import schema as command
 from bridge.cli.common import CATALOG as CATALOG_NAME
 from bridge.config import check as check_config
 from bridge.located_yaml import parse
-from bridge.mapping import catalog, check, check_events, check_model, check_tables, check_tests, diagnose, shared
-from bridge.mapping.cases import STATEMENTS
+from bridge.mapping import cases, catalog, check, check_events, check_model, check_tables, check_tests, diagnose, shared
 from bridge.mapping.schema import ALIAS, COMMON, EVENT, FIELD, FILE, MAPPING, PAYLOAD_FIELD, WINDOW
 from bridge.mapping.schema_catalog import CATALOG
 from bridge.mapping.schema_tests import PART, STATEMENT, TEST
@@ -111,7 +110,7 @@ def test_it_has_the_checkers_keys() -> None:
         (EVENT, check_events.EVENT_KEYS),
         (TEST, check_tests.TEST_KEYS),
         (PART, check_tests.GIVEN_KEYS),
-        (STATEMENT, STATEMENTS),
+        (STATEMENT, cases.STATEMENTS),
     ]
     for schema, keys in pairs:
         assert set(schema["properties"]) == set(keys)
