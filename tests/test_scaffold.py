@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from bridge.located_yaml import parse
 from bridge.mapping import catalog as catalogs
 from bridge.mapping import diagnose, load
 from bridge.mapping.catalog import Catalog
+from bridge.mapping.schema import MAPPING
 from bridge.scaffold import codes, names, write
 from bridge.scaffold.links import links
 from bridge.scaffold.personal import marked
@@ -31,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden" / "scaffold"
 POSTGRES = ROOT / "tests" / "captures" / "postgres.jsonl.gz"
 SEEDS = st.integers(0, 2**32)
+SCHEMA = jsonschema.Draft202012Validator(MAPPING)
 
 # What the demo's clerk does to the demo's schema, with the texts that its customers have.
 DEMO = """
@@ -73,11 +76,12 @@ def read(name: str) -> Catalog:
 
 
 def sound(catalog: Catalog, sample: Sample) -> Scaffold:
-    """The draft, which has no mistake and no warning, compiles, and is the same again."""
+    """The draft, which has no mistake and no warning, for an editor neither, compiles, and is the same again."""
     drafted = scaffold(catalog, "legacy", sample)
     files = list(drafted.files.items())
     assert [str(problem) for problem in diagnose(files, drafted.catalog)] == []
     assert [str(problem) for problem in diagnose(files, catalog)] == []
+    assert [error.message for name, text in files for error in SCHEMA.iter_errors(parse(text, name).data)] == []
     if drafted.models:
         load(files, "legacy", drafted.catalog)
     assert scaffold(catalog, "legacy", sample).files == drafted.files

@@ -6,9 +6,14 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from bridge.errors import Fatal
 from bridge.introspect import committed
-from bridge.mapping.catalog import Catalog, write
+from bridge.mapping import catalog as catalogs
+from bridge.mapping.catalog import Catalog
+from bridge.mapping.schema import MAPPING
+from bridge.scaffold import write
 from bridge.scaffold.scaffold import Scaffold
 
 
@@ -26,7 +31,8 @@ def save(
     """Write the files into the directory, and the marks of personal data into the catalog's file.
 
     Nothing is written if one of the files is there already, but by ``force``. A catalog that ``bridge introspect`` would
-    write otherwise (it has comments, or another layout) is left alone without ``force``. Raises Fatal.
+    write otherwise (it has comments, or another layout) is left alone without ``force``. The schema for editors is put
+    beside the files where there is none. Raises Fatal.
     """
     paths = {directory / name: text for name, text in drafted.files.items()}
     there = sorted(str(path) for path in paths if path.exists())
@@ -40,6 +46,9 @@ def save(
         for path, text in paths.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
+        if not (schema := directory / write.SCHEMA).exists():
+            schema.write_bytes(msgspec.json.format(msgspec.json.encode(MAPPING)) + b"\n")
+            paths[schema] = ""
         marks = _marks(catalog[1], drafted.catalog) if catalog is not None else []
         marked = bool(marks) and catalog is not None and _mark(catalog[0], catalog[1], drafted.catalog, force=force)
     except OSError as error:
@@ -58,7 +67,10 @@ def _marks(old: Catalog, new: Catalog) -> list[str]:
 
 def _mark(path: Path, old: Catalog, new: Catalog, *, force: bool) -> bool:
     """Whether the catalog was written anew."""
-    if not force and path.read_text(encoding="utf-8") not in (committed.HEAD + write(old), write(old)):
+    if not force and path.read_text(encoding="utf-8") not in (
+        committed.HEAD + catalogs.write(old),
+        catalogs.write(old),
+    ):
         return False
     committed.replace(path, new)
     return True

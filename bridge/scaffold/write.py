@@ -15,6 +15,8 @@ from bridge.scaffold.columns import Field
 from bridge.scaffold.draft import Model
 from bridge.scaffold.events import Event
 
+SCHEMA: Final = "mapping.schema.json"
+MODELINE: Final = f"# yaml-language-server: $schema={SCHEMA}"  # an editor completes and checks by it
 WIDTH: Final = 120
 _COLUMN: Final = 60  # comments stand at most this far to the right of a section's margin
 _PLAIN: Final = re.compile(r"[A-Za-z_][\w./()'*=!<>?\[\]+,% -]*(?<! )\Z")  # no ': ' and no ' #' in it
@@ -109,6 +111,7 @@ class Lines:
 def mapping(model: Model, events: Sequence[tuple[Event, str]], source: str) -> str:
     """The file of one aggregate; ``events`` with their topics."""
     head = Lines()
+    head.add(0, MODELINE)
     head.note(0, f"{model.aggregate}, drafted by `bridge init` from {model.table}. What is guessed says so, and why.")
     for table, why in model.unread.items():
         head.note(0, f"not read: {table} ({why})")
@@ -220,6 +223,7 @@ def common(source: str, local: tuple[str, str, bool], left: Mapping[str, str], p
     """
     name, zone, known = local
     lines = Lines()
+    lines.add(0, MODELINE)
     lines.note(0, f"What the mappings of {source} share. Drafted by `bridge init`.")
     lines.add(0, "types:")
     why = "times without a zone" if known else "SET THE ZONE in which the application writes its times"
