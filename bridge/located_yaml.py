@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import yaml
@@ -24,6 +25,7 @@ from bridge.model import Diagnostic
 Path = tuple[str | int, ...]
 
 MAX_DEPTH: Final = 50
+MAX_EXACT: Final = 1 << 16  # characters of an unsound file that PyYAML's own parser looks at
 MAX_DIGITS: Final = 400  # of a number; longer ones stay text
 MAX_TABS: Final = 20  # reported
 
@@ -48,6 +50,14 @@ _TRAP = re.compile(
     r"[-+]?(?:0[0-9][0-9_]*|0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+|[1-9][0-9]*(?:_[0-9]+)+)\Z|\+[0-9][0-9_]*\Z"
 )
 _ESCAPE_LENGTH = {"x": 4, "u": 6, "U": 10}
+_NUMERIC: Final = frozenset("0123456789-+")  # how a number starts, or what looks like one
+_STRING: Final = "tag:yaml.org,2002:str"
+_IMPLICIT: Final = {ScalarNode: "", MappingNode: "tag:yaml.org,2002:map", SequenceNode: "tag:yaml.org,2002:seq"}
+_KINDS: Final[dict[type, type[ScalarNode | SequenceNode | MappingNode]]] = {
+    yaml.ScalarEvent: ScalarNode,
+    yaml.SequenceStartEvent: SequenceNode,
+    yaml.MappingStartEvent: MappingNode,
+}
 _WORDS: Final[dict[str, bool | None]] = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
@@ -58,51 +68,71 @@ class Limits(NamedTuple):
     nodes: int = 100_000
 
 
-class _TooMuchError(Exception):
-    """A limit was passed while composing; nothing after it can be read."""
+class _StopError(Exception):
+    """Nothing after this can be read."""
 
-    def __init__(self, code: str, message: str, index: int) -> None:
+    def __init__(self, code: str, message: str, mark: Any = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
-        self.index = index
+        self.index = 0 if mark is None else int(mark.index)
 
 
-class _Composer(yaml.composer.Composer):
-    """Counts depth and nodes while it composes, before any recursion can hurt. Its parser stands beside it."""
+class _Composer:
+    """Nodes from a parser's events; counts depth and nodes before any recursion can hurt."""
 
-    limits: Limits
-    depth = 0
-    nodes = 0
+    def __init__(self, event: Callable[[], Any], limits: Limits) -> None:
+        self.event = event
+        self.limits = limits
+        self.anchors: dict[str, Node] = {}
+        self.nodes = 0
 
-    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
-        event = self.peek_event()  # type: ignore[attr-defined]
-        self.depth += 1
+    def document(self) -> Node:
+        """The one document. Raises _StopError, and what the parser raises."""
+        self.event()  # the stream starts
+        if isinstance(self.event(), yaml.StreamEndEvent):
+            raise _StopError("Y011", "the file is empty")
+        found = self.node(self.event(), 1)
+        self.event()  # the document ends
+        after = self.event()
+        if not isinstance(after, yaml.StreamEndEvent):
+            raise _StopError("Y011", "more than one document", after.start_mark)
+        return found
+
+    def node(self, event: Any, depth: int) -> Node:
         self.nodes += 1
-        if self.depth > MAX_DEPTH:
-            raise _TooMuchError("Y007", f"nested more than {MAX_DEPTH} levels deep", event.start_mark.index)
+        if depth > MAX_DEPTH:
+            raise _StopError("Y007", f"nested more than {MAX_DEPTH} levels deep", event.start_mark)
         if self.nodes > self.limits.nodes:
-            raise _TooMuchError("Y008", f"more than {self.limits.nodes} nodes", event.start_mark.index)
-        node: Node | None = super().compose_node(parent, index)
-        self.depth -= 1
+            raise _StopError("Y008", f"more than {self.limits.nodes} nodes", event.start_mark)
+        kind = _KINDS.get(event.__class__)
+        if kind is None:
+            if event.anchor not in self.anchors:
+                raise _StopError("Y005", f"found undefined alias {event.anchor!r}", event.start_mark)
+            return self.anchors[event.anchor]
+        tag = event.tag
+        if tag is None:
+            tag = _STRING if kind is ScalarNode and not event.implicit[0] else _IMPLICIT[kind]
+        value, style = (event.value, event.style or None) if kind is ScalarNode else ([], event.flow_style)
+        node = kind(tag, value, event.start_mark, event.end_mark, style)
+        if event.anchor is not None:
+            if event.anchor in self.anchors:
+                raise _StopError("Y001", "second occurrence", event.start_mark)
+            self.anchors[event.anchor] = node
+        if kind is not ScalarNode:
+            node.end_mark = self.children(node, depth + 1)
         return node
 
-
-class _ExactLoader(_Composer, yaml.SafeLoader):
-    """PyYAML's own parser: it says best what is wrong."""
-
-
-class _FastLoader(_Composer, yaml.CSafeLoader):
-    """libyaml's parser, seven times as fast, below the same composer."""
-
-    def __init__(self, text: str) -> None:
-        yaml.CSafeLoader.__init__(self, text)
-        yaml.composer.Composer.__init__(self)
-
-    def compose_scalar_node(self, anchor: Any) -> ScalarNode:
-        node = super().compose_scalar_node(anchor)
-        node.style = node.style or None  # libyaml says "" where PyYAML says None
-        return node
+    def children(self, node: Node, depth: int) -> Any:
+        """Fill a collection; gives the mark of its end."""
+        next_event, append = self.event, node.value.append
+        if isinstance(node, SequenceNode):
+            while (event := next_event()).__class__ is not yaml.SequenceEndEvent:
+                append(self.node(event, depth))
+        else:
+            while (event := next_event()).__class__ is not yaml.MappingEndEvent:
+                append((self.node(event, depth), self.node(next_event(), depth)))
+        return event.end_mark
 
 
 class Located:
@@ -198,66 +228,39 @@ def parse(text: str, file: str, limits: Limits = Limits()) -> Located:  # noqa: 
             break
     if located.diagnostics:
         return located
-    node = _compose_fast(located.text, limits) or _compose(located, limits)
+    node = _compose(located, limits)
     if node is not None:
         _Reader(located, limits).read(node)
     return located
 
 
-def _compose_fast(text: str, limits: Limits) -> Node | None:
-    """The node tree of a sound file; None for any other, of which the exact loader says what is wrong."""
-    loader: _FastLoader | None = None
-    try:
-        loader = _FastLoader(text)
-        loader.limits = limits
-        node: Node | None = loader.get_single_node()
-    except (_TooMuchError, yaml.YAMLError, ValueError, RecursionError):
-        return None
-    finally:
-        if loader is not None:
-            loader.dispose()
-    return node
-
-
 def _compose(located: Located, limits: Limits) -> Node | None:
-    """The node tree, or None and a diagnostic."""
-    report = located.diagnostics
-    loader: _ExactLoader | None = None
-    try:
-        loader = _ExactLoader(located.text)
-        loader.limits = limits
-        node = loader.get_single_node()
-    except _TooMuchError as error:
-        report.append(located.diagnostic(error.code, error.message, error.index))
-        return None
-    except yaml.composer.ComposerError as error:
-        mark = error.problem_mark
-        several = "expected a single document" in str(error.context)
-        recursion = "alias" in str(error.problem)
-        code = "Y011" if several else "Y005" if recursion else "Y001"
-        message = "more than one document" if several else str(error.problem)
-        report.append(located.diagnostic(code, message, mark.index if mark else 0))
-        return None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        report.append(
-            located.diagnostic(
-                "Y001", f"not valid YAML: {error.problem}", mark.index if mark else 0, _syntax_hint(error)
-            )
-        )
-        return None
-    except yaml.reader.ReaderError as error:
-        report.append(located.diagnostic("Y001", f"not valid YAML: {error.reason}", int(error.position)))
-        return None
-    except (ValueError, RecursionError) as error:
-        report.append(located.diagnostic("Y001", f"not valid YAML: {type(error).__name__}", 0))
-        return None
-    finally:
-        if loader is not None:
-            loader.dispose()
-    if node is None:
-        report.append(located.diagnostic("Y011", "the file is empty", 0))
-    return node
+    """The node tree, or None and a diagnostic.
+
+    libyaml's parser reads many times as fast as PyYAML's own, which says better what is wrong: of what is not sound, and
+    not too big to wait for, it has the word. (A byte order mark inside of the file they do not count alike.)
+    """
+    parsers: list[type] = [yaml.CSafeLoader]
+    if len(located.text) <= MAX_EXACT:
+        parsers = [yaml.SafeLoader] if "\ufeff" in located.text else [yaml.CSafeLoader, yaml.SafeLoader]
+    for parser in parsers:
+        try:
+            node = _Composer(parser(located.text).get_event, limits).document()
+        except _StopError as error:
+            located.diagnostics = [located.diagnostic(error.code, error.message, error.index)]
+            return None
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            message, index, hint = str(error.problem), mark.index if mark else 0, _syntax_hint(error)
+        except yaml.reader.ReaderError as error:
+            message, index, hint = error.reason, int(error.position), ""
+        except (ValueError, RecursionError) as error:
+            message, index, hint = type(error).__name__, 0, ""
+        else:
+            located.diagnostics = []
+            return node
+        located.diagnostics = [located.diagnostic("Y001", f"not valid YAML: {message}", index, hint)]
+    return None
 
 
 def _syntax_hint(error: yaml.MarkedYAMLError) -> str:
@@ -303,7 +306,7 @@ class _Reader:
         self.located._nodes[path] = node  # noqa: SLF001 - the reader fills what it reads for
         if isinstance(node, ScalarNode):
             return self.scalar(node)
-        if node.tag not in {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}:
+        if node.tag not in _IMPLICIT.values():
             self.report("Y004", f"unknown tag {node.tag.replace('tag:yaml.org,2002:', '!!')}", node, "remove it")
         if isinstance(node, SequenceNode):
             if node.flow_style:
@@ -344,10 +347,12 @@ class _Reader:
             self.report("Y004", f"unknown tag {node.tag}", node, "remove it")
             return None
         text = str(node.value)
-        if node.style is not None or (text == "" and node.tag == "tag:yaml.org,2002:str"):
+        if node.style is not None or (text == "" and node.tag == _STRING):
             return text
         if text in _WORDS:
             return _WORDS[text]
+        if text[0] not in _NUMERIC:
+            return text
         if _INT.match(text):
             return int(text) if len(text) <= MAX_DIGITS else text
         if _FLOAT.match(text):
@@ -368,7 +373,8 @@ class _Reader:
 
 
 _SCALAR_TAGS = {
-    f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value")
+    "",
+    *(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value")),
 }
 
 

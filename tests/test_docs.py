@@ -299,7 +299,7 @@ def rewrite(page: Path, old: str, new: str) -> None:
     blocks.cache_clear()
 
 
-@pytest.mark.parametrize("command", ["", *(module.__name__.rpartition(".")[2] for module in bridge.cli.COMMANDS)])
+@pytest.mark.parametrize("command", ["", *bridge.cli.COMMANDS])
 def test_help_is_as_shown(command: str) -> None:
     arguments = [command] if command else []
     title = " ".join(["$ bridge", *arguments, "--help\n"])

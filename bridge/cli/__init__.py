@@ -9,29 +9,30 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from bridge.cli import capture, check, explain, init, introspect, run, schema, test, topics, transform
 from bridge.cli.common import complain
 from bridge.errors import BridgeError
 
-COMMANDS = (run, check, introspect, init, test, transform, explain, capture, topics, schema)
+COMMANDS = ("run", "check", "introspect", "init", "test", "transform", "explain", "capture", "topics", "schema")
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line; its help stands in the README."""
+def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The whole command line, or that of some commands: importing all of them takes longer than most of them work."""
     root = argparse.ArgumentParser(
         prog="bridge",
         description="Row changes of a legacy database, captured by Debezium, as business events on Kafka, exactly once.",
     )
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add(commands)
+    for name in names:
+        import_module(f"bridge.cli.{name}").add(commands)
     return root
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code; every error of ours is printed with its hint."""
-    given = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    given = parser(words[:1] if words[:1] and words[0] in COMMANDS else COMMANDS).parse_args(words)
     try:
         return int(given.run(given))
     except BridgeError as error:

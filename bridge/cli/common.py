@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bridge.cli.output import print_problems
-from bridge.config import load as load_config
-from bridge.config import read_catalog
 from bridge.errors import BridgeError, ConfigInvalid, Invalid, MappingInvalid
 from bridge.mapping import examine, load
-from bridge.mapping.catalog import Catalog
+from bridge.mapping.catalog import Catalog, read
 from bridge.mapping.tokens import Tokenise, plain
 from bridge.model import Diagnostic, MappingSet
 
@@ -91,6 +89,8 @@ class Mappings(NamedTuple):
 def mappings(arguments: argparse.Namespace) -> Mappings:
     """What ``mappings_arguments`` name. Raises ConfigInvalid, MappingInvalid."""
     if arguments.config is not None:
+        from bridge.config import load as load_config  # noqa: PLC0415 - brings Kafka's client; checking needs none
+
         config = load_config(arguments.config)
         catalogs = {name: source.catalog for name, source in config.sources.items()}
         return Mappings(config.mappings, mapping_files(config.mappings), catalogs)
@@ -100,7 +100,10 @@ def mappings(arguments: argparse.Namespace) -> Mappings:
 
 def catalog_file(path: Path) -> Catalog:
     """Raises ConfigInvalid with every mistake in it."""
-    catalog, problems = read_catalog(path)
+    try:
+        catalog, problems = read(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError):
+        raise ConfigInvalid([Diagnostic("C009", "the catalog cannot be read", str(path))]) from None
     if problems:
         raise ConfigInvalid(problems)
     return catalog

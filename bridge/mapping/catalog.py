@@ -35,7 +35,6 @@ from bridge.model import Diagnostic
 LIMITS: Final = Limits(size=64 << 20, nodes=4_000_000)  # a database of some 20,000 tables
 ACTIONS: Final = ("no action", "restrict", "cascade", "set null", "set default")
 IDENTITIES: Final = ("", "default", "full", "nothing", "index")  # PostgreSQL's REPLICA IDENTITY; '' elsewhere
-_SHORT: Final = re.compile(r"(.*?)(?:\s+(not\s+null|null))?\s*\Z", re.IGNORECASE | re.DOTALL)
 _ENUM: Final = re.compile(r"enum\((.*)\)\Z", re.IGNORECASE | re.DOTALL)
 _ENUM_VALUE: Final = re.compile(r"'((?:[^']|'')*)'")
 
@@ -97,9 +96,13 @@ class Catalog(msgspec.Struct, frozen=True):
 
 def short(text: str) -> CatalogColumn:
     """A column's short form: ``integer not null``."""
-    found = _SHORT.match(text)
-    kind, null = (found[1], found[2]) if found else (text, None)
-    return CatalogColumn(kind.strip(), None if null is None else null.lower() == "null")
+    text = text.strip()
+    words = text.rsplit(maxsplit=2)
+    if len(words) < 2 or words[-1].lower() != "null":  # noqa: PLR2004 - a type and a null
+        return CatalogColumn(text)
+    if words[-2].lower() != "not":
+        return CatalogColumn(text[:-4].rstrip(), nullable=True)
+    return CatalogColumn(words[0].rstrip() if len(words) > 2 else "", nullable=False)  # noqa: PLR2004
 
 
 # -- text in -----------------------------------------------------------------------------------------------------------
@@ -139,6 +142,8 @@ def _column(columns: Section | None, name: str) -> CatalogColumn | None:
     if columns is None:
         return None
     data = columns.data[name]
+    if isinstance(data, str) and data:
+        return short(data)
     if not isinstance(data, dict):
         text = columns.text(name, required=True)
         return None if text is None else short(text)

@@ -25,7 +25,7 @@ XID = 700
 # -- commands ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [module.__name__.rpartition(".")[2] for module in COMMANDS])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example(command: str) -> None:
     done = run_command(command, "--help")
     assert done.returncode == 0
