@@ -114,17 +114,17 @@ class _Composer:
         if tag is None:
             tag = _STRING if kind is ScalarNode and not event.implicit[0] else _IMPLICIT[kind]
         value, style = (event.value, event.style or None) if kind is ScalarNode else ([], event.flow_style)
-        node = kind(tag, value, event.start_mark, event.end_mark, style)
+        node = kind(tag, value, event.start_mark, None, style)
         if event.anchor is not None:
             if event.anchor in self.anchors:
                 raise _StopError("Y001", "second occurrence", event.start_mark)
             self.anchors[event.anchor] = node
         if kind is not ScalarNode:
-            node.end_mark = self.children(node, depth + 1)
+            self.children(node, depth + 1)
         return node
 
-    def children(self, node: Node, depth: int) -> Any:
-        """Fill a collection; gives the mark of its end."""
+    def children(self, node: Node, depth: int) -> None:
+        """Fill a collection."""
         next_event, append = self.event, node.value.append
         if isinstance(node, SequenceNode):
             while (event := next_event()).__class__ is not yaml.SequenceEndEvent:
@@ -132,7 +132,6 @@ class _Composer:
         else:
             while (event := next_event()).__class__ is not yaml.MappingEndEvent:
                 append((self.node(event, depth), self.node(next_event(), depth)))
-        return event.end_mark
 
 
 class Located:

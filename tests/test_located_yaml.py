@@ -9,6 +9,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from yaml.nodes import ScalarNode
 
 from bridge.located_yaml import CODES, Limits, Located, parse
 
@@ -126,10 +127,17 @@ def test_never_raises(text: str) -> None:
     parse(text, "f")
 
 
+def place_of(node: Any) -> tuple[Any, ...]:
+    """Where a node starts (of nothing at all the parsers differ), its tag and style."""
+    if isinstance(node, ScalarNode):
+        return (node.start_mark.index if node.value or node.style else None, node.tag, node.style)
+    return (node.start_mark.index, node.tag, bool(node.flow_style))
+
+
 def everything(text: str) -> tuple[Any, ...]:
     """Data, diagnostics, and where each part stands, in which style."""
     located = parse(text, "f")
-    places = {path: (node.start_mark.index, node.end_mark.index, node.tag) for path, node in located._nodes.items()}
+    places = {path: place_of(node) for path, node in located._nodes.items()}
     keys = {path: node.start_mark.index for path, node in located._keys.items()}
     scalars = {path: located.scalar(path) for path in places}
     return located.data, located.diagnostics, places, keys, scalars
