@@ -233,29 +233,37 @@ def parse(text: str, file: str, limits: Limits = Limits()) -> Located:  # noqa: 
     return located
 
 
+_OPTIONAL = re.compile(r"(?<=[\w)])\?(?=[ ]*[,}\]])")
+_KEY: Final = "while scanning a simple key"  # that lacks its colon: the problem's mark is the line after it
+
+
 def _compose(located: Located, limits: Limits) -> Node | None:
     """The node tree, or None and a diagnostic.
 
     libyaml's parser reads many times as fast as PyYAML's own, which says better what is wrong: of what is not sound, and
-    not too big to wait for, it has the word. (A byte order mark inside of the file they do not count alike.)
+    not too big to wait for, it has the word. (A byte order mark inside of the file they do not count alike; and PyYAML
+    would stumble over ``{type: date?, …}``, which is none of the mistakes.)
     """
-    parsers: list[type] = [yaml.CSafeLoader]
-    if len(located.text) <= MAX_EXACT:
-        parsers = [yaml.SafeLoader] if "\ufeff" in located.text else [yaml.CSafeLoader, yaml.SafeLoader]
-    for parser in parsers:
+    whole, exact = located.text, _OPTIONAL.sub("_", located.text)
+    parsers: list[tuple[type, str]] = [(yaml.CSafeLoader, whole)]
+    if len(whole) <= MAX_EXACT:
+        parsers = [(yaml.SafeLoader, whole)] if "\ufeff" in whole else [*parsers, (yaml.SafeLoader, exact)]
+    for parser, text in parsers:
         try:
-            node = _Composer(parser(located.text).get_event, limits).document()
+            node = _Composer(parser(text).get_event, limits).document()
         except _StopError as error:
             located.diagnostics = [located.diagnostic(error.code, error.message, error.index)]
             return None
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
+            mark = (error.context_mark if error.context == _KEY else None) or error.problem_mark or error.context_mark
             message, index, hint = str(error.problem), mark.index if mark else 0, _syntax_hint(error)
         except yaml.reader.ReaderError as error:
             message, index, hint = error.reason, int(error.position), ""
         except (ValueError, RecursionError) as error:
             message, index, hint = type(error).__name__, 0, ""
         else:
+            if text != whole:
+                return None
             located.diagnostics = []
             return node
         located.diagnostics = [located.diagnostic("Y001", f"not valid YAML: {message}", index, hint)]

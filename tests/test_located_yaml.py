@@ -88,6 +88,22 @@ def test_everything_at_once_and_in_place() -> None:
     assert str(found[1]) == "f.yaml:2:1: Y002: the key 'a' stands twice; remove one\n    a: 3\n    ^"
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a: {type: date?, from: x}\nb: 1\n- c\n", 3),  # the ? is no mistake
+        ("a: 1\nb = c\nd: 2\n", 2),  # PyYAML would say: at the next line
+        ("a: 1\nb = c\n", 2),
+    ],
+)
+def test_what_is_not_yaml_is_said_where_it_stands(text: str, line: int) -> None:
+    assert [(one.code, one.line) for one in parse(text, "f").diagnostics] == [("Y001", line)]
+
+
+def test_an_optional_type_in_a_flow_mapping() -> None:
+    assert parse("a: {type: date?, x: [string?]}\n", "f").data == {"a": {"type": "date?", "x": ["string?"]}}
+
+
 def spot(located: Located, path: tuple[str | int, ...], part: str) -> str:
     """What stands in the file where ``part`` of the value of ``path`` is said to be."""
     value = located.data

@@ -65,6 +65,36 @@ def test_hopeless_files_are_diagnosed(text: str) -> None:
     assert diagnose([("f.yaml", text)])
 
 
+@pytest.mark.parametrize(
+    ("condition", "code", "hint"),
+    [
+        ("day == '9999-12-31'", "", ""),
+        ("date(day) == date('9999-12-31')", "", ""),
+        (
+            "day == date('9999-12-31')",
+            "M016",
+            "a column's day compares as text, '2026-01-31', or made a date: date(column)",
+        ),
+        ("day == '31.12.9999'", "M019", "for example '2026-01-31'"),
+        ("day < '20260131'", "M019", "for example '2026-01-31'"),
+        ("day in ['2026-01-31', '2026-02-30']", "M019", "for example '2026-01-31'"),
+    ],
+)
+def test_a_day_in_a_condition_over_columns(condition: str, code: str, hint: str) -> None:
+    catalog, _ = read("tables: {public.a: {columns: {id: integer not null, day: date not null}}}", "catalog.yaml")
+    text = f"""aggregate: A
+source: legacy
+key: a.id
+tables:
+  a:
+    table: public.a
+    when: {condition}
+model: {{a: int = a.id}}
+events: {{Made: {{topic: t, when: created(), data: [a]}}}}
+"""
+    assert [(one.code, one.hint) for one in diagnose([("a.yaml", text)], catalog)] == ([(code, hint)] if code else [])
+
+
 def test_did_you_mean() -> None:
     assert did_you_mean("tot_cent", ["tot_cents", "x"]) == "did you mean 'tot_cents'?"
     assert did_you_mean("ORDERID", ["orderId"]) == "did you mean 'orderId'?"

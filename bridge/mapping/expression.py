@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable
+from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
@@ -288,16 +289,29 @@ class Checker:
         for one, two, node in ((left, right, nodes[1]), (right, left, nodes[0])):
             if one.type.kind == "enum" and one.type.symbols and isinstance(two, Const) and isinstance(two.value, str):
                 self.symbol(one.type, two.value, node)
+            if one.type.kind == "date" and one.type.raw and isinstance(two, Const) and isinstance(two.value, str):
+                self.day(two.value, node)
         if not comparable(left.type, right.type):
             hint = ""
             if {left.type.kind, right.type.kind} & {"date", "timestamp"}:
                 hint = "write date('2026-01-31') or instant('2026-01-31T00:00:00Z')"
+            if left.type.kind == right.type.kind == "date":
+                hint = "a column's day compares as text, '2026-01-31', or made a date: date(column)"
             self.bad("M016", nodes[1], f"{left.type} does not compare with {right.type}", hint)
 
     def symbol(self, kind: Type, value: str, node: ast.expr) -> None:
         if value not in kind.symbols:
             hint = did_you_mean(value, kind.symbols) or f"it has {', '.join(kind.symbols)}"
             self.bad("M017", node, f"the enum has no '{value}'", hint)
+
+    def day(self, value: str, node: ast.expr) -> None:
+        """A column's day is ISO text; any other text would never equal it."""
+        try:
+            is_day = date.fromisoformat(value).isoformat() == value
+        except ValueError:
+            is_day = False
+        if not is_day:
+            self.bad("M019", node, f"'{value[:40]}' is no day", "for example '2026-01-31'")
 
     # lists and calls
 
