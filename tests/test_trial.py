@@ -497,7 +497,7 @@ def test_choosing(desk: Desk) -> None:
     )
     _, out, _ = desk.test("--seeds", "1")
     assert "z.yaml\n  no tests\n" in out
-    assert "5 passed" in out
+    assert "6 passed" in out
     assert "1 passed" in desk.test(str(first), "--seeds", "1")[1]
     assert "1 passed" in desk.test("-k", "quote", "--seeds", "1")[1]
     assert desk.test("-k", "nothing like it")[0] == 2
