@@ -244,10 +244,11 @@ def _compose(located: Located, limits: Limits) -> Node | None:
     not too big to wait for, it has the word. (A byte order mark inside of the file they do not count alike; and PyYAML
     would stumble over ``{type: date?, …}``, which is none of the mistakes.)
     """
-    whole, exact = located.text, _OPTIONAL.sub("_", located.text)
+    whole = located.text
     parsers: list[tuple[type, str]] = [(yaml.CSafeLoader, whole)]
     if len(whole) <= MAX_EXACT:
-        parsers = [(yaml.SafeLoader, whole)] if "\ufeff" in whole else [*parsers, (yaml.SafeLoader, exact)]
+        exact = (yaml.SafeLoader, _OPTIONAL.sub("_", whole))
+        parsers = [(yaml.SafeLoader, whole)] if "\ufeff" in whole else [*parsers, exact]
     for parser, text in parsers:
         try:
             node = _Composer(parser(text).get_event, limits).document()
