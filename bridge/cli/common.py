@@ -16,6 +16,7 @@ from bridge.mapping.tokens import Tokenise, plain
 from bridge.model import Diagnostic, MappingSet
 
 Subparsers = Any  # argparse keeps its class private
+AGGREGATE: Final = re.compile("^aggregate:", re.MULTILINE)  # whatever its name, this is a mapping
 CATALOG: Final = re.compile(r"(.+\.)?catalog\.ya?ml")  # the name of a file that is a source's catalog, not a mapping
 
 
@@ -115,14 +116,14 @@ def mapping_files(directory: Path) -> list[tuple[str, str]]:
         raise MappingInvalid([Diagnostic("M000", "there is no such directory of mapping files", str(directory))])
     found = []
     for path in sorted([*directory.rglob("*.yaml"), *directory.rglob("*.yml")]):
-        if CATALOG.fullmatch(path.name):
-            continue
         try:
-            found.append((str(path), path.read_text(encoding="utf-8")))
+            text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             raise MappingInvalid(
                 [Diagnostic("M000", "the mapping file cannot be read as UTF-8 text", str(path))]
             ) from None
+        if not CATALOG.fullmatch(path.name) or AGGREGATE.search(text):
+            found.append((str(path), text))
     if not found:
         raise MappingInvalid([Diagnostic("M000", "no mapping files (*.yaml) in this directory", str(directory))])
     return found

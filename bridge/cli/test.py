@@ -28,7 +28,7 @@ def add(subparsers: Subparsers) -> None:
         subparsers,
         "test",
         "run the tests of mapping files, whatever the order in which their records arrive; exit 1 if one fails",
-        "bridge test --mappings mappings/ mappings/order.yaml -k cancel",
+        "bridge test --mappings mappings/demo -k cancel",
     )
     mappings_arguments(parser)
     parser.add_argument("files", nargs="*", metavar="FILE", type=Path, help="only these mapping files")

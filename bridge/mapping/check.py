@@ -164,7 +164,12 @@ def _collapse(top: Section, draft: Draft, catalog: Catalog | None) -> None:
         if catalog is not None and catalog.connector in COARSE and quiet < LEAST_QUIET_MS:
             section.bad("M004", "quiet", f"commit times of {catalog.connector} are whole seconds", "quiet: 2s or more")
         draft.window = Window(quiet, at_most)
-        top.bad("M005", "collapse", "a window is checked, but cannot be run yet", "collapse: transaction")
+        top.bad(
+            "M005",
+            "collapse",
+            "a window is checked, but cannot be run yet",
+            "until it can, write collapse: transaction to run",
+        )
         if (source := section.source("until")) is not None:
             model = Type("record", fields=tuple((field.name, field.type) for field in draft.fields))
             draft.window.until = check_bool(source, RuleScope(model, None, frozenset()))

@@ -111,8 +111,10 @@ class Report:
         return sorted(kept, key=lambda d: (d.line, d.column, d.code))
 
     def _is_allowed(self, one: Diagnostic) -> bool:
-        path = self._paths.get(one, ())
-        return any(one.code == code and path[: len(place)] == place for place, code in self._allowed)
+        return self.allows(self._paths.get(one, ()), one.code)
+
+    def allows(self, path: Path, code: str) -> bool:
+        return any(code == allowed and path[: len(place)] == place for place, allowed in self._allowed)
 
 
 class Source:

@@ -79,7 +79,7 @@ def _read_aliases(draft: Draft) -> set[str]:
 
 
 def _personal(report: Report, draft: Draft, catalog: Catalog | None) -> None:
-    kinds = {field.name: _kind(field) for field in draft.fields}
+    kinds = {field.name: _kind(field) for field in draft.fields if not report.allows(field.path, "M033")}
     for event in draft.events:
         for item in event.data:
             if item.made is not None:
