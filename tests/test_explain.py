@@ -99,7 +99,7 @@ def test_what_is_not_there_is_said_with_what_is_near() -> None:
 
 
 def test_nothing_to_search() -> None:
-    done = command("--mappings", "mappings", "--event", EVENT)
+    done = command("--mappings", "mappings/demo", "--event", EVENT)
     assert done.returncode == 70
     assert "B510: there is nothing to search" in done.stderr
 
