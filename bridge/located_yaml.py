@@ -28,6 +28,8 @@ MAX_DEPTH: Final = 50
 MAX_EXACT: Final = 1 << 16  # characters of an unsound file that PyYAML's own parser looks at
 MAX_DIGITS: Final = 400  # of a number; longer ones stay text
 MAX_TABS: Final = 20  # reported
+MAX_FOUND: Final = 500  # diagnostics of one file
+MAX_SHOWN: Final = 500  # characters of a line that a diagnostic shows
 
 CODES: Final[dict[str, str]] = {
     "Y001": "the file is not valid YAML",
@@ -35,7 +37,7 @@ CODES: Final[dict[str, str]] = {
     "Y003": "a number that YAML versions read differently",
     "Y004": "a tag; data is plain",
     "Y005": "aliases that grow too big or contain themselves",
-    "Y006": "the file is too big",
+    "Y006": "the file, or a text in it, is too big",
     "Y007": "nested too deeply",
     "Y008": "too many nodes",
     "Y009": "a tab",
@@ -64,8 +66,10 @@ _WORDS: Final[dict[str, bool | None]] = {"true": True, "false": False, "null": N
 class Limits(NamedTuple):
     """What one file may hold."""
 
-    size: int = 1 << 20  # bytes
+    size: int = 1 << 18  # bytes
     nodes: int = 100_000
+    entries: int = 2_000  # of one mapping or list
+    text: int = 1 << 16  # characters of one scalar
 
 
 class _StopError(Exception):
@@ -137,8 +141,9 @@ class _Composer:
 class Located:
     """The data of one file and the place of each part of it. ``diagnostics`` is empty if the file is sound YAML."""
 
-    def __init__(self, text: str, file: str) -> None:
+    def __init__(self, text: str, file: str, limits: Limits) -> None:
         self.file = file
+        self.limits = limits
         self.text = text
         self.data: Any = None
         self.diagnostics: list[Diagnostic] = []
@@ -154,9 +159,11 @@ class Located:
     def diagnostic(self, code: str, message: str, index: int, hint: str = "") -> Diagnostic:
         """A diagnostic at a character of the file."""
         line, column = self.position(min(index, len(self.text)))
-        end = self.text.find("\n", self._starts[line - 1])
-        source = self.text[self._starts[line - 1] : end if end >= 0 else len(self.text)].rstrip()
-        return Diagnostic(code, message, self.file, line, column, source.replace("\t", " "), hint)
+        start = self._starts[line - 1]
+        end = self.text.find("\n", start)
+        end = end if end >= 0 else len(self.text)
+        shown = self.text[start : min(end, start + MAX_SHOWN)].rstrip() if column <= MAX_SHOWN else ""
+        return Diagnostic(code, message, self.file, line, column, shown.replace("\t", " "), hint)
 
     def index(self, path: Path, offset: int | None = None, *, key: bool = False) -> int:
         """Where the value of ``path`` (or its key) starts; with ``offset``: that character of the scalar's value.
@@ -182,7 +189,7 @@ class Located:
         node = self._nodes.get(path)
         if not isinstance(node, ScalarNode) or (node.style is None and node.value in {"", "~", "null"}):
             return None
-        return str(node.value)
+        return str(node.value) if len(node.value) <= self.limits.text else None
 
     def _character(self, node: ScalarNode, offset: int) -> int:
         """Align the value with the raw text, whatever the style, up to ``offset``."""
@@ -213,7 +220,7 @@ _GAP = re.compile(r"[ ]*\r?\n\s*")
 def parse(text: str, file: str, limits: Limits = Limits()) -> Located:  # noqa: B008 - a constant
     """Read one YAML document. Never raises: what is wrong is in ``Located.diagnostics``."""
     text = text.removeprefix("\ufeff")
-    located = Located(text, file)
+    located = Located(text, file, limits)
     if len(text) > limits.size or len(text.encode("utf-8", "surrogatepass")) > limits.size:
         located.diagnostics.append(Diagnostic("Y006", f"the file is larger than {limits.size} bytes", file))
         return located
@@ -300,6 +307,7 @@ class _Reader:
 
     def report(self, code: str, message: str, node: Node, hint: str = "") -> None:
         self.located.diagnostics.append(self.located.diagnostic(code, message, node.start_mark.index, hint))
+        self.stopped = self.stopped or len(self.located.diagnostics) >= MAX_FOUND
 
     def value(self, node: Node, path: Path, depth: int) -> Any:
         """The data of a node. Aliased nodes are walked once per use, so that visits bound what they grow to."""
@@ -315,7 +323,10 @@ class _Reader:
         if isinstance(node, ScalarNode):
             return self.scalar(node)
         if node.tag not in _IMPLICIT.values():
-            self.report("Y004", f"unknown tag {node.tag.replace('tag:yaml.org,2002:', '!!')}", node, "remove it")
+            self.report("Y004", f"unknown tag {node.tag.replace('tag:yaml.org,2002:', '!!')[:60]}", node, "remove it")
+        if len(node.value) > self.limits.entries:
+            self.report("Y008", f"more than {self.limits.entries} entries in one mapping or list", node)
+            return None
         if isinstance(node, SequenceNode):
             if node.flow_style:
                 self.cut_apart(node.value)
@@ -347,14 +358,20 @@ class _Reader:
         if node.style is None and node.value == "<<":
             self.report("Y012", "the merge key '<<' is not supported", node, "write the keys out")
             return None
+        if len(node.value) > self.limits.text:
+            self.report("Y006", f"a key of more than {self.limits.text} characters", node)
+            return None
         self.scalar(node)
         return str(node.value)
 
     def scalar(self, node: ScalarNode) -> Any:
         if node.tag not in _SCALAR_TAGS:
-            self.report("Y004", f"unknown tag {node.tag}", node, "remove it")
+            self.report("Y004", f"unknown tag {node.tag[:60]}", node, "remove it")
             return None
         text = str(node.value)
+        if len(text) > self.limits.text:
+            self.report("Y006", f"a text of more than {self.limits.text} characters", node)
+            return None
         if node.style is not None or (text == "" and node.tag == _STRING):
             return text
         if text in _WORDS:
@@ -373,7 +390,7 @@ class _Reader:
 
     def cut_apart(self, parts: list[Node]) -> None:
         """``{from: f(a, b)}`` is two keys, ``from: f(a`` and ``b)``: unbalanced parentheses give it away."""
-        for part in parts:
+        for part in dict.fromkeys(parts):
             if isinstance(part, ScalarNode) and part.style is None and _open(part.value) > 0:
                 hint = "quote it inside { } and [ ], or use lines instead"
                 self.report("Y010", f"the comma after '{part.value}' cuts the expression apart", part, hint)

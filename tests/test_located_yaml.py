@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from yaml.nodes import ScalarNode
 
-from bridge.located_yaml import CODES, Limits, Located, parse
+from bridge.located_yaml import CODES, MAX_FOUND, Limits, Located, parse
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(
@@ -48,7 +49,7 @@ BAD = {
     "Y005": "a: &x [1, *x]\n",
     "Y006": "a: " + "x" * (1 << 20),
     "Y007": "a: " + "[" * 60 + "]" * 60,
-    "Y008": "a: [" + "1, " * 100_001 + "]",
+    "Y008": "a: [" + "1, " * 2_001 + "]",
     "Y009": "a:\n\tb: 1\n",
     "Y010": "a: {from: f(a, b)}\n",
     "Y011": "- 1\n",
@@ -229,6 +230,32 @@ def test_a_big_unsound_file_is_told_by_libyaml() -> None:
 
 
 def test_limits_are_the_readers() -> None:
-    assert parse(BAD["Y008"], "f", Limits(nodes=200_000)).diagnostics == []
-    assert parse(BAD["Y006"], "f", Limits(size=1 << 21)).diagnostics == []
+    assert parse(BAD["Y008"], "f", Limits(entries=3_000)).diagnostics == []
+    assert parse(BAD["Y006"], "f", Limits(size=1 << 21, text=1 << 21)).diagnostics == []
     assert [one.code for one in parse("a: [1, 2]", "f", Limits(nodes=4)).diagnostics] == ["Y008"]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("a: " + "x" * 70_000, "Y006"),
+        ("? " + "k" * 70_000 + "\n: 1\n", "Y006"),
+        ("".join(f"k{i}: 1\n" for i in range(2_001)), "Y008"),
+        ("a: " + "[" * 100_000, "Y007"),
+        ("- " * 100_000, "Y007"),
+        ("".join(" " * i + "a:\n" for i in range(500)), "Y007"),
+        ("a: &x " + "y" * 65_000 + "\nb: [" + "*x, " * 1_900 + "]\nc: 1\nc: 2\n", "Y002"),
+    ],
+    ids=["line", "key", "keys", "brackets", "dashes", "indent", "long-alias"],
+)
+def test_what_is_too_much_is_told_at_once(text: str, code: str) -> None:
+    start = time.process_time()
+    found = parse(text, "f.yaml").diagnostics
+    assert time.process_time() - start < 1
+    assert code in {one.code for one in found}
+    assert sum(len(str(one)) for one in found) < 5_000
+
+
+def test_many_mistakes_end_somewhere() -> None:
+    text = "a:\n" + "".join(f"  - {{x{i}: 012, y: 012}}\n" for i in range(1_900))
+    assert len(parse(text, "f.yaml").diagnostics) == MAX_FOUND

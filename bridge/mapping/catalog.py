@@ -28,11 +28,13 @@ import msgspec
 import yaml
 
 from bridge.located_yaml import Limits, parse
-from bridge.mapping.diagnostics import Report
+from bridge.mapping.diagnostics import EnoughError, Report
 from bridge.mapping.shape import Section
 from bridge.model import Diagnostic
 
-LIMITS: Final = Limits(size=64 << 20, nodes=4_000_000)  # a database of some 20,000 tables
+LIMITS: Final = Limits(
+    size=64 << 20, nodes=4_000_000, entries=100_000, text=1 << 20
+)  # a database of some 20,000 tables
 ACTIONS: Final = ("no action", "restrict", "cascade", "set null", "set default")
 IDENTITIES: Final = ("", "default", "full", "nothing", "index")  # PostgreSQL's REPLICA IDENTITY; '' elsewhere
 _ENUM: Final = re.compile(r"enum\((.*)\)\Z", re.IGNORECASE | re.DOTALL)
@@ -114,11 +116,17 @@ def read(text: str, file: str) -> tuple[Catalog, list[Diagnostic]]:
     report = Report(located)
     if report.found or not isinstance(located.data, dict):
         return Catalog({}), report.sorted()
-    top = Section(report, (), located.data)
+    try:
+        return _catalog(Section(report, (), located.data)), report.sorted()
+    except EnoughError:
+        return Catalog({}), report.sorted()
+
+
+def _catalog(top: Section) -> Catalog:
     top.only("connector", "tables", "doc")
     tables = top.section("tables", required=True)
     found = {name: _table(one) for name in tables or () if (one := tables and tables.section(name))}
-    return Catalog(found, top.text("connector") or "", top.text("doc") or ""), report.sorted()
+    return Catalog(found, top.text("connector") or "", top.text("doc") or "")
 
 
 def _table(section: Section) -> CatalogTable:

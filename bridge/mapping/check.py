@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from bridge.located_yaml import parse
@@ -13,7 +14,7 @@ from bridge.mapping.check_model import check_model, root_only
 from bridge.mapping.check_sense import check_sense
 from bridge.mapping.check_tables import check_tables
 from bridge.mapping.check_tests import check_tests
-from bridge.mapping.diagnostics import ALLOWABLE, Report, did_you_mean
+from bridge.mapping.diagnostics import ALLOWABLE, EnoughError, Report, did_you_mean
 from bridge.mapping.draft import Draft, Window
 from bridge.mapping.expression import check_bool
 from bridge.mapping.lint import lint
@@ -47,45 +48,53 @@ def check_files(
     tops = [Section(report, (), report.located.data) for report in reports if isinstance(report.located.data, dict)]
     for top in tops:
         top.report.shared = shared
-        _allow(top)
-        if is_common(top.data):
-            check_common(top, shared)
+        with suppress(EnoughError):
+            _allow(top)
+            if is_common(top.data):
+                check_common(top, shared)
     for top in tops:
         if not is_common(top.data):
-            known = catalog(str(top.data.get("source")))
-            draft = _check(top, known)
-            _names(top, draft, drafts)
-            is_whole = all(one.warning for one in top.report.found)
-            check_sense(draft)
-            lint(top.report, draft, known, is_whole=is_whole)
-            check_tests(top, draft, known)
-            drafts.append(draft)
-    _appended(tops, drafts)
+            with suppress(EnoughError):
+                drafts.append(_checked(top, catalog(str(top.data.get("source"))), drafts))
+    with suppress(EnoughError):
+        _appended(tops, drafts)
     return drafts, [diagnostic for report in reports for diagnostic in report.sorted()]
+
+
+def _checked(top: Section, catalog: Catalog | None, others: list[Draft]) -> Draft:
+    """One file's draft, with everything that can be said of it. Raises EnoughError."""
+    draft = _check(top, catalog)
+    _names(top, draft, others)
+    is_whole = all(one.warning for one in top.report.found)
+    check_sense(draft)
+    lint(top.report, draft, catalog, is_whole=is_whole)
+    check_tests(top, draft, catalog)
+    return draft
 
 
 def _appended(tops: Sequence[Section], drafts: Sequence[Draft]) -> None:
     """A table whose rows are not kept cannot be read by another alias."""
     reports = {top.report.located.file: top.report for top in tops}
     aliases = [(draft, alias) for draft in drafts for alias in draft.aliases.values()]
-    for draft, alias in aliases:
+    for draft, alias in [(draft, alias) for draft, alias in aliases if alias.append]:
         users = [
             (one.file, other.name)
             for one, other in aliases
             if one.source == draft.source and other.table == alias.table
         ]
         kept = [f"{name} ({file})" for file, name in users if (file, name) != (draft.file, alias.name)]
-        if alias.append and kept:
+        if kept:
             message = f"rows of {alias.table} are not kept, but {kept[0]} reads them"
             reports[draft.file].add("M026", (*alias.path, "append"), message, "append: true needs the table for itself")
 
 
 def _names(top: Section, draft: Draft, others: list[Draft]) -> None:
     """One aggregate of a name, and one event of a type and version, among the files of a source."""
-    mine = [(event.type, event.version) for event in draft.events]
-    for i, event in enumerate(draft.events):
-        if mine.index((event.type, event.version)) < i:
+    mine: set[tuple[str, int]] = set()
+    for event in draft.events:
+        if (event.type, event.version) in mine:
             top.report.add("M031", event.path, f"{event.type} version {event.version} stands twice", _OTHER, key=True)
+        mine.add((event.type, event.version))
     for other in others:
         if not draft.source or other.source != draft.source:
             continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any, Final
 
@@ -19,7 +18,6 @@ from bridge.mapping.types import ANY, ROW, Type, fits
 
 PAYLOAD_KEYS: Final = ("type", "from", "codes", "cases", "zone", "absent", "fields", "pii", "allow", "doc")
 LONG_KEYS: Final = (*PAYLOAD_KEYS, "each", "order_by", "where")
-_SHORT: Final = re.compile(r"\s*(.*?)\s*=(?!=)\s*", re.DOTALL)
 
 
 def check_model(top: Section, draft: Draft, catalog: Catalog | None) -> None:
@@ -80,12 +78,16 @@ def _field(name: str, shared: SharedType, section: Section, path: Path, source: 
 
 def typed_expression(report: Report, section: Section, name: str, text: str) -> tuple[SharedType, Source] | None:
     """Split ``type = expression``; None with a diagnostic if it is not that."""
-    match = _SHORT.match(text)
-    if match is None or match.end() == len(text):
+    sign = text.find("=")
+    while text.startswith("==", sign):
+        sign += 1
+    expression = text[sign + 1 :].lstrip()
+    if sign < 0 or not expression:
         section.bad("M003", name, "write 'type = expression'", f"{name}: string = …")
         return None
-    shared = named(section, name, match.group(1))
-    return None if shared is None else (shared, Source(report, section.at(name), text[match.end() :], match.end()))
+    shared = named(section, name, text[:sign].strip())
+    start = len(text) - len(expression)
+    return None if shared is None else (shared, Source(report, section.at(name), expression, start))
 
 
 def assignable(source: Source, value: Expr, kind: Type) -> None:

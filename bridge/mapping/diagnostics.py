@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from heapq import nsmallest
 from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
-from bridge.located_yaml import Located, Path
+from bridge.located_yaml import MAX_FOUND, Located, Path
 from bridge.model import Diagnostic
 
 if TYPE_CHECKING:
     from bridge.mapping.shared import SharedType
+
+MAX_WORD: Final = 100  # characters of what a hint is looked for
+MAX_COMPARED: Final = 30
 
 CODES: Final[dict[str, str]] = {
     "M001": "a key that the language does not have",
@@ -65,7 +69,7 @@ RUNTIME_CODES: Final[dict[str, str]] = {
     "T107": "a value of the wrong type",
     "T108": "null in arithmetic or ordering",
     "T109": "two elements of a list with the same key",
-    "T110": "a text or number that grew too big",
+    "T110": "a text, a number, or a form within a form that grew too big",
 }
 
 
@@ -75,8 +79,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     lowered = {name.lower(): name for name in names}
     if word.lower() in lowered:
         return f"did you mean '{lowered[word.lower()]}'?"
+    if len(word) > MAX_WORD:
+        return ""
+    if len(names) > MAX_COMPARED:  # comparing is slow: of a whole catalog only the likeliest are looked at
+        letters = set(word)
+        likely = nsmallest(MAX_COMPARED, names, key=lambda name: (len(letters ^ set(name)), abs(len(name) - len(word))))
+        names = sorted(likely)
     close = get_close_matches(word, names, n=1, cutoff=0.6)
     return f"did you mean '{close[0]}'?" if close else ""
+
+
+class EnoughError(Exception):
+    """A file has more mistakes than anyone reads; looking for more of them would take long."""
 
 
 class Report:
@@ -86,20 +100,22 @@ class Report:
         self.located = located
         self.found: list[Diagnostic] = list(located.diagnostics)
         self.shared: dict[str, SharedType] = {}
-        self._paths: dict[Diagnostic, Path] = {}
+        self._paths: dict[Diagnostic, Path] = dict.fromkeys(self.found, ())
         self._allowed: list[tuple[Path, str]] = []
 
     def add(
         self, code: str, path: Path, message: str, hint: str = "", *, key: bool = False, offset: int | None = None
     ) -> None:
-        """Report at the value of ``path``, at its key, or at a character of its text."""
+        """Report at the value of ``path``, at its key, or at a character of its text. Raises EnoughError."""
         index = self.located.index(path, offset, key=key)
         found = self.located.diagnostic(code, message, index, hint)
         if code in WARNINGS:
             found = structs.replace(found, warning=True)
-        if found not in self.found:
+        if found not in self._paths:
             self.found.append(found)
             self._paths[found] = path
+        if len(self.found) >= MAX_FOUND:
+            raise EnoughError
 
     def allow(self, path: Path, code: str) -> None:
         """Silence a code for everything below ``path``."""

@@ -122,6 +122,7 @@ class Emitter:
         self.anchors: dict[str, Anchor] = {}
         self.roots: dict[str, str] = {}
         self.rough = False
+        self.around: list[str] = []  # the lists of the loops and forms around what is written
 
     def call(self, function: Any, *arguments: str) -> str:
         return f"{self.names.bind(function)}({', '.join(arguments)})"
@@ -217,7 +218,7 @@ class Emitter:
         alias = self.aliases[node.rows.alias]
         name, value = alias.pivot or ("", "")
         slots = [str(self.slot(alias.table, column)) for column in (name, value)]
-        return self.call(support.pivoted, self.rows(node.rows), *slots, repr(node.name))
+        return self.call(support.pivoted, self.bounded(self.rows(node.rows)), *slots, repr(node.name))
 
     def _see_root(self, node: Root) -> str:
         return self.roots[node.name]
@@ -300,14 +301,21 @@ class Emitter:
 
     def _see_each(self, node: Each) -> str:
         variable = self.names.fresh("n")
-        over = self.rows(node.over) if isinstance(node.over, Rows) else self.see(node.over)
+        source = self.rows(node.over) if isinstance(node.over, Rows) else self.see(node.over)
+        over = self.bounded(source)
         if isinstance(node.over, Rows):
             self.anchors[node.variable] = Anchor(variable, f"{variable}[0]")
         else:
             self.roots[node.variable] = variable
+        self.around.append(source)
         element = "1" if node.element.type.kind in {"row", "record"} else self.see(node.element)
         tests = "".join(f" if {self.truth(test)}" for test in node.tests)
+        self.around.pop()
         return f"({element} for {variable} in {over}{tests})"
+
+    def bounded(self, rows: str) -> str:
+        """A list that is walked inside of loops over others: refused if that would take too many steps."""
+        return self.call(support.bounded, rows, *self.around) if self.around else rows
 
     def _see_call(self, node: Call) -> str:
         name = node.function.name

@@ -103,7 +103,8 @@ class ModelWriter:
         """A loop over the kid nodes that appends one tuple per element."""
         assert field.each is not None  # noqa: S101 - the caller asked
         emitter, alias = self.emitter, field.each.alias
-        rows = emitter.rows(field.each)
+        source = emitter.rows(field.each)
+        rows = emitter.bounded(source)
         if field.order_by:
             table = emitter.aliases[alias].table
             slots = {emitter.slot(table, column.name): column.type.kind == "decimal" for column in field.order_by}
@@ -113,8 +114,10 @@ class ModelWriter:
         block = Block()
         outer = dict(emitter.anchors)
         emitter.anchors[alias] = Anchor(node, row, block)
+        emitter.around.append(source)
         skip = [f"if not {emitter.truth(field.where, 'where')}: continue"] if field.where is not None else []
         body, result = self.fields(field.fields)
+        emitter.around.pop()
         emitter.anchors = outer
         return [
             f"{variable} = []",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from bridge.mapping.functions import Function
@@ -149,21 +149,35 @@ class Predicate(Expr):
     value: Expr | None = None
 
 
+_PARTS: Final[dict[type, tuple[str, ...]]] = {}  # by class: the members that are expressions, or tuples of them
+
+
+def _parts(kind: type) -> tuple[str, ...]:
+    found = _PARTS.get(kind)
+    if found is None:
+        names = ("Expr", "Field", "RowRef", "Rows")
+        found = tuple(one.name for one in fields(kind) if any(name in str(one.type) for name in names))
+        _PARTS[kind] = found
+    return found
+
+
 def children(node: Any) -> list[Expr]:
     """The direct sub-expressions of a node."""
     found: list[Expr] = []
-    for name in getattr(node, "__dataclass_fields__", ()):
+    for name in _parts(node.__class__):
         value = getattr(node, name)
-        if isinstance(value, Expr):
+        if value.__class__ is tuple:
+            found.extend(value)
+        elif value is not None:
             found.append(value)
-        elif isinstance(value, tuple):
-            found.extend(part for part in value if isinstance(part, Expr))
     return found
 
 
 def walk(node: Expr) -> list[Expr]:
-    """The node and everything below it."""
-    found = [node]
-    for child in children(node):
-        found.extend(walk(child))
+    """The node and everything below it, each before what is in it."""
+    found: list[Expr] = []
+    waiting = [node]
+    while waiting:
+        found.append(waiting.pop())
+        waiting.extend(reversed(children(found[-1])))
     return found

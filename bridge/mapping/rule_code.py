@@ -35,8 +35,10 @@ class RuleWriter:
 
     def rule(self, event: Event, number: int) -> EventRule:
         each = None
+        self.emitter.around = []
         if event.each is not None:
             rule = event.each
+            self.emitter.around = [f"(b if a is None else a)[{rule.list_field.index}]"]
             each = support.elements(
                 rule.kind, rule.list_field.index, [i for i, _ in rule.by], rule.list_field.name, event.place
             )

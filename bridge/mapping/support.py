@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from bridge.errors import Untranslatable
@@ -16,6 +16,7 @@ from bridge.mapping.values import known, number, number_or_null, reject, sort_va
 from bridge.model import Model, Node, Row
 
 # What a value can make generated code raise; anything else is a defect of the bridge and must not look like bad data.
+MAX_STEPS: Final = 1_000_000  # of forms inside of forms
 ERRORS = (Untranslatable, ArithmeticError, TypeError, ValueError)
 
 
@@ -33,6 +34,16 @@ def failed(error: Exception, field: str, place: str) -> Untranslatable:
         code = "T103" if isinstance(error, ArithmeticError) else "T107"
     message = f"{place}: {field}: {RUNTIME_CODES.get(code, 'cannot be translated')}"
     return Untranslatable(message, code=code, field=field, place=place)
+
+
+def bounded(rows: Sequence[Any], *around: Sequence[Any]) -> Sequence[Any]:
+    """The rows, if walking them for every element of the lists ``around`` takes at most MAX_STEPS steps."""
+    steps = len(rows)
+    for one in around:
+        steps *= len(one)
+    if steps > MAX_STEPS:
+        raise reject("T110")
+    return rows
 
 
 def no_case() -> Any:

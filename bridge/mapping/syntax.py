@@ -40,17 +40,17 @@ class Parsed:
 
 def parse(source: Source) -> Parsed | None:
     """Parse one expression, or report why not and give None."""
+    if len(source.text.strip()) > MAX_LENGTH:
+        source.add(
+            "M018", 0, f"the expression is longer than {MAX_LENGTH} characters", "put part of it into a model field"
+        )
+        return None
     whole = re.sub(r"[\r\n]", " ", source.text)
     text = whole.lstrip(" ")
     lead = len(whole) - len(text)
     text = text.rstrip(" ")
     if not text:
         source.add("M010", 0, "an empty expression")
-        return None
-    if len(text) > MAX_LENGTH:
-        source.add(
-            "M018", 0, f"the expression is longer than {MAX_LENGTH} characters", "put part of it into a model field"
-        )
         return None
     try:
         with warnings.catch_warnings():
