@@ -108,7 +108,7 @@ def test_an_unknown_code() -> None:
 # -- what a person reads -------------------------------------------------------------------------------------------------
 
 GOLDEN = ROOT / "tests" / "golden" / "diagnostics"
-TOO_MUCH = {"Y006": "doc: " + "x" * (2 << 20), "Y008": "doc:\n" + "- 1\n" * 200_000}
+TOO_MUCH = {"Y006": "doc: " + "x" * (2 << 20), "Y008": "doc:\n" + f"- [{'1,' * 1990}1]\n" * 60}
 COMMANDS = {
     "M000": ["check", "--mappings", "absent"],
     "C001": ["check", "--config", "absent.yaml"],
