@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from bridge.core.columns import TableDecoder
+from bridge.core.columns import BROKEN, TableDecoder
 from bridge.core.decode import ChangeEvent
 from bridge.core.joins import Join, Move
 from bridge.model import UNKNOWN, Row
@@ -187,7 +187,10 @@ class _Fold:
         if previous is not None:
             after = _known_from(after, previous)
         if UNKNOWN in after and change.before is not None:
-            image = change.table.row(change.before)
+            try:
+                image = change.table.row(change.before)
+            except BROKEN:
+                image = None  # it is read here and nowhere else: what it would have told stays unknown
             if image is not None:
                 after = _known_from(after, change.table.without_placeholders(image))
         return after

@@ -12,6 +12,8 @@ from bridge.core import wire
 from bridge.model import UNKNOWN, Layout, Row
 
 RAW_NULL = msgspec.Raw(b"null")
+# What bytes of anyone's making can make reading them raise; RecursionError for JSON that nests without end.
+BROKEN = (msgspec.DecodeError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError)
 _PLACEHOLDERS = frozenset((wire.PLACEHOLDER, wire.PLACEHOLDER_BASE64))
 _astuple = msgspec.structs.astuple
 
@@ -43,7 +45,7 @@ class TableDecoder:
         self._inline_schema = schema
 
     def row(self, image: msgspec.Raw) -> Row | None:
-        """The used columns of a row image; None for a JSON null. Raises msgspec.DecodeError."""
+        """The used columns of a row image; None for a JSON null. Raises BROKEN."""
         try:
             found = self._decode(image)
             if found is None:
@@ -64,7 +66,7 @@ class TableDecoder:
         """All that a record key says of its row: its key columns, the rest UNKNOWN."""
         try:
             row = self.row(msgspec.Raw(row_key))
-        except msgspec.DecodeError:
+        except BROKEN:
             return self.unknown_row
         return row or self.unknown_row
 
@@ -102,13 +104,26 @@ def _is_placeholder(value: Any) -> bool:
     return isinstance(value, list) and any(_is_placeholder(element) for element in value)
 
 
+class _SchemaField(msgspec.Struct):
+    """What matters of a Kafka Connect schema: an envelope's, a row's or a column's."""
+
+    field: str = ""
+    name: str | None = None
+    parameters: dict[str, str] | None = None
+    fields: list[_SchemaField] | None = None
+
+
+_decode_schema = msgspec.json.Decoder(_SchemaField).decode
+
+
 def _converts(schema: bytes, layout: Layout) -> list[tuple[int, Callable[[Any], Any]]]:
-    document = msgspec.json.decode(schema)
-    images = [f for f in document.get("fields", ()) if f.get("field") in ("after", "before")]
-    columns = {f["field"]: f for f in (images[0]["fields"] if images else document.get("fields", ()))}
+    parts = _decode_schema(schema).fields or []
+    image = next((part for part in parts if part.field in ("after", "before")), None)
+    columns = {part.field: part for part in (parts if image is None else image.fields or [])}
     found = []
     for slot, column in enumerate(layout.columns):
-        convert = wire.from_schema(columns[column]) if column in columns else None
+        known = columns.get(column)
+        convert = None if known is None else wire.from_schema(known.name, known.parameters)
         if convert is not None:
             found.append((slot, convert))
     return found

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from bridge.core.columns import RAW_NULL, TableDecoder, is_clean
+from bridge.core.columns import BROKEN, RAW_NULL, TableDecoder, is_clean
 from bridge.core.connectors import Connector, Source
 from bridge.errors import Undecodable
 from bridge.model import InboundRecord, InputOffset, Layout, Row
@@ -134,7 +134,7 @@ class Decode:
                     item = read(decode(outer.payload), bytes(outer.payload), record, partition, bytes(outer.schema))
                 else:
                     item = read(decode(value), value, record, partition, None)
-            except (msgspec.DecodeError, ValueError, KeyError, TypeError, ArithmeticError):
+            except BROKEN:
                 item = self._garbage(record, partition)
             if item is None:
                 continue
@@ -303,7 +303,7 @@ def key_payload(key: bytes | None, record: InboundRecord) -> bytes:
     if key.startswith(_INLINE):
         try:
             return bytes(_decode_with_schema(key).payload)
-        except msgspec.DecodeError as error:
+        except BROKEN as error:
             raise _unreadable_key(record) from error
     if not key.startswith(b"{"):
         raise _unreadable_key(record)

@@ -9,8 +9,8 @@ connector; Kafka Connect's ``Decimal``. Types come from inline schemas, else fro
 from __future__ import annotations
 
 import re
-from base64 import b64decode
-from collections.abc import Callable
+from binascii import a2b_base64
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -29,11 +29,12 @@ _EPOCH_DAY = date(1970, 1, 1)
 def unscaled_text(data: str, scale: int) -> str:
     """Connect's ``Decimal``: base64 of the big-endian unscaled integer, and its scale, as plain decimal text.
 
-    Every digit stays. Raises ValueError for more than Python writes of an integer (4,300), and for such scales.
+    Every digit stays. Raises ValueError for what is no base64 (the text of a number, where the connector's mode is another
+    one), for more digits than Python writes of an integer (4,300), and for such scales.
     """
     if abs(scale) > MAX_SCALE:
         raise ValueError("a decimal's scale is out of bounds")
-    unscaled = int.from_bytes(b64decode(data), "big", signed=True)
+    unscaled = int.from_bytes(a2b_base64(data, strict_mode=True), "big", signed=True)
     if scale <= 0:
         return str(unscaled * 10**-scale)
     digits = str(abs(unscaled)).rjust(scale + 1, "0")
@@ -80,7 +81,10 @@ def _zoned(value: Any) -> Any:
         return value  # "infinity"
     if moment.tzinfo is None:
         return value
-    moment = moment.astimezone(UTC)
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        return value
     return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
@@ -97,12 +101,11 @@ SEMANTIC: dict[str, Convert] = {
 }
 
 
-def from_schema(field: dict[str, Any]) -> Convert | None:
-    """The conversion for one field of an inline Connect schema; None where the value passes as it is."""
-    name = field.get("name") or ""
+def from_schema(name: str | None, parameters: Mapping[str, str] | None) -> Convert | None:
+    """The conversion for one field of an inline Connect schema, by its semantic type; None where the value passes as it is."""
     if name == "org.apache.kafka.connect.data.Decimal":
-        return _decimal(int(field.get("parameters", {}).get("scale", 0)))
-    return SEMANTIC.get(name)
+        return _decimal(int((parameters or {}).get("scale", "0")))
+    return SEMANTIC.get(name or "")
 
 
 _SQL_TYPE = re.compile(

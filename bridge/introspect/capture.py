@@ -193,7 +193,7 @@ def _default(field: dict[str, Any], connector: str, value: Any) -> str | None:
     """A default as SQL. None too where the connector may have put in a zero, as it does for ``now()`` and sequences."""
     if not value or value == "AA==" or str(value).startswith("1970-01-01T00:00:00"):
         return None
-    convert = wire.from_schema(field)
+    convert = wire.from_schema(field.get("name"), field.get("parameters"))
     plain = value if convert is None else convert(value)
     if isinstance(plain, bool):
         return str(plain).lower()

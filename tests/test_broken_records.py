@@ -1,0 +1,97 @@
+"""Records of anyone's making: a row that cannot be read is named for what it is; nothing else may come out of reading."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from bridge.core.collapse import Collapse
+from bridge.core.columns import TableDecoder
+from bridge.core.connectors import CONNECTORS
+from bridge.core.decode import ChangeEvent, Decode, TransactionMarker
+from bridge.errors import Undecodable
+from bridge.model import UNKNOWN, Layout, MappingSet, PlainRecord
+from bridge.state.rows import RowState
+from bridge.state.store import MemoryStore
+
+TABLE = "public.t"
+LAYOUT = Layout(TABLE, ("id", "num", "txt"), ("integer", "numeric(12,2)", "text"))
+DEEP = b"[" * 200_000 + b"]" * 200_000
+KEY = b'{"id":1}'
+DECIMAL = "org.apache.kafka.connect.data.Decimal"
+
+
+def row(after: bytes = b'{"id":1,"num":"AA==","txt":"x"}', before: bytes = b"null") -> bytes:
+    source = b'{"schema":"public","table":"t","snapshot":"false","lsn":5}'
+    block = b'{"id":"1:5","total_order":1,"data_collection_order":1}'
+    return b'{"before":%b,"after":%b,"source":%b,"transaction":%b,"op":"u"}' % (before, after, source, block)
+
+
+def with_schema(fields: Any) -> bytes:
+    schema = json.dumps({"fields": fields}, separators=(",", ":")).encode()
+    return b'{"schema":%b,"payload":%b}' % (schema, row())
+
+
+def decoded(value: bytes, key: bytes = KEY) -> list[ChangeEvent | TransactionMarker]:
+    step = Decode({TABLE: LAYOUT}, CONNECTORS["postgresql"])
+    return step.records([PlainRecord(f"shop.{TABLE}", 0, 7, key, value)], 0)
+
+
+BROKEN_VALUES = {
+    "no JSON": b"\xff",
+    "a list": b"[]",
+    "a deep column": row(b'{"id":1,"num":"AA==","txt":%b}' % DEEP),
+    "a deep column that nobody reads": row(b'{"id":1,"num":"AA==","txt":"x","y":%b}' % DEEP),
+    "a deep source": b'{"source":%b}' % DEEP,
+    "a deep marker": b'{"status":"END","id":"1:5","data_collections":%b}' % DEEP,
+    "a deep schema": b'{"schema":{"fields":%b},"payload":%b}' % (DEEP, row()),
+    "fields that are a text": with_schema("abc"),
+    "a field that is null": with_schema([None]),
+    "a name that is a list": with_schema([{"field": "after", "fields": [{"field": "num", "name": [1]}]}]),
+    "a scale that is no number": with_schema(
+        [{"field": "after", "fields": [{"field": "num", "name": DECIMAL, "parameters": {"scale": "x"}}]}]
+    ),
+    "a scale without end": with_schema(
+        [{"field": "after", "fields": [{"field": "num", "name": DECIMAL, "parameters": {"scale": "-2000000000"}}]}]
+    ),
+    "a decimal without end": row(b'{"id":1,"num":"%b","txt":"x"}' % (b"f" * 1_000_000)),
+    "a decimal that is no base64": row(b'{"id":1,"num":"12.50","txt":"x"}'),
+    "a number of 5,000 digits": row(b'{"id":%b,"num":"AA==","txt":"x"}' % (b"9" * 5_000)),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_VALUES)
+def test_a_row_that_cannot_be_read_is_said_to_be_so(name: str) -> None:
+    (found,) = decoded(BROKEN_VALUES[name])
+    assert isinstance(found, ChangeEvent)
+    assert (found.op, found.row_key) == ("?", KEY)
+
+
+@pytest.mark.parametrize("key", [b"", b"7", DEEP, b'{"schema":{"a":%b},"payload":1}' % DEEP, b'{"schema":{}}'])
+def test_a_key_that_cannot_be_read_stops_with_its_place(key: bytes) -> None:
+    with pytest.raises(Undecodable, match=r"shop\.public\.t-0@7"):
+        decoded(row(), key)
+
+
+def test_a_schema_may_lack_what_it_does_not_need() -> None:
+    fields = [{"field": "after", "fields": [{"field": "num", "name": DECIMAL, "parameters": None}, {"field": "txt"}]}]
+    (found,) = decoded(with_schema(fields))
+    assert isinstance(found, ChangeEvent)
+    assert found.after == (1, "0", "x")
+
+
+@pytest.mark.parametrize("before", [b'{"id":1,"num":"=","txt":"y"}', b"7", b"[]"])
+def test_a_before_image_that_cannot_be_read_tells_nothing(before: bytes) -> None:
+    """It is read only where the after image lacks a column."""
+    (change,) = decoded(row(b'{"id":1,"num":"AA=="}', before))
+    assert isinstance(change, ChangeEvent)
+    rows = RowState(MemoryStore(), MappingSet("shop", (), {TABLE: LAYOUT}, ""))
+    (net,) = Collapse().transaction([change], 1, rows)
+    assert net.after == (1, "0.00", UNKNOWN)
+
+
+@pytest.mark.parametrize("key", [DEEP, b'{"num":"="}', b"[]", b"\xff"])
+def test_a_row_is_unknown_where_its_key_tells_nothing(key: bytes) -> None:
+    assert TableDecoder(LAYOUT, 0).from_key(key) == (UNKNOWN,) * 3
