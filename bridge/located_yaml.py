@@ -14,18 +14,15 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from bridge.model import Diagnostic
+from bridge.yaml_nodes import IMPLICIT, MAX_DEPTH, STRING, Limits, UnsoundError, compose
 
 Path = tuple[str | int, ...]
 
-MAX_DEPTH: Final = 50
-MAX_EXACT: Final = 1 << 16  # characters of an unsound file that PyYAML's own parser looks at
 MAX_DIGITS: Final = 400  # of a number; longer ones stay text
 MAX_TABS: Final = 20  # reported
 MAX_FOUND: Final = 500  # diagnostics of one file
@@ -51,91 +48,10 @@ _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][-+]?[0-9]+)?|[eE][-+
 _TRAP = re.compile(
     r"[-+]?(?:0[0-9][0-9_]*|0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+|[1-9][0-9]*(?:_[0-9]+)+)\Z|\+[0-9][0-9_]*\Z"
 )
+_HALF: Final = re.compile("[\ud800-\udfff]")
 _ESCAPE_LENGTH = {"x": 4, "u": 6, "U": 10}
 _NUMERIC: Final = frozenset("0123456789-+")  # how a number starts, or what looks like one
-_STRING: Final = "tag:yaml.org,2002:str"
-_IMPLICIT: Final = {ScalarNode: "", MappingNode: "tag:yaml.org,2002:map", SequenceNode: "tag:yaml.org,2002:seq"}
-_KINDS: Final[dict[type, type[ScalarNode | SequenceNode | MappingNode]]] = {
-    yaml.ScalarEvent: ScalarNode,
-    yaml.SequenceStartEvent: SequenceNode,
-    yaml.MappingStartEvent: MappingNode,
-}
 _WORDS: Final[dict[str, bool | None]] = {"true": True, "false": False, "null": None, "~": None, "": None}
-
-
-class Limits(NamedTuple):
-    """What one file may hold."""
-
-    size: int = 1 << 18  # bytes
-    nodes: int = 100_000
-    entries: int = 2_000  # of one mapping or list
-    text: int = 1 << 16  # characters of one scalar
-
-
-class _StopError(Exception):
-    """Nothing after this can be read."""
-
-    def __init__(self, code: str, message: str, mark: Any = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.index = 0 if mark is None else int(mark.index)
-
-
-class _Composer:
-    """Nodes from a parser's events; counts depth and nodes before any recursion can hurt."""
-
-    def __init__(self, event: Callable[[], Any], limits: Limits) -> None:
-        self.event = event
-        self.limits = limits
-        self.anchors: dict[str, Node] = {}
-        self.nodes = 0
-
-    def document(self) -> Node:
-        """The one document. Raises _StopError, and what the parser raises."""
-        self.event()  # the stream starts
-        if isinstance(self.event(), yaml.StreamEndEvent):
-            raise _StopError("Y011", "the file is empty")
-        found = self.node(self.event(), 1)
-        self.event()  # the document ends
-        after = self.event()
-        if not isinstance(after, yaml.StreamEndEvent):
-            raise _StopError("Y011", "more than one document", after.start_mark)
-        return found
-
-    def node(self, event: Any, depth: int) -> Node:
-        self.nodes += 1
-        if depth > MAX_DEPTH:
-            raise _StopError("Y007", f"nested more than {MAX_DEPTH} levels deep", event.start_mark)
-        if self.nodes > self.limits.nodes:
-            raise _StopError("Y008", f"more than {self.limits.nodes} nodes", event.start_mark)
-        kind = _KINDS.get(event.__class__)
-        if kind is None:
-            if event.anchor not in self.anchors:
-                raise _StopError("Y005", f"found undefined alias {event.anchor!r}", event.start_mark)
-            return self.anchors[event.anchor]
-        tag = event.tag
-        if tag is None:
-            tag = _STRING if kind is ScalarNode and not event.implicit[0] else _IMPLICIT[kind]
-        value, style = (event.value, event.style or None) if kind is ScalarNode else ([], event.flow_style)
-        node = kind(tag, value, event.start_mark, None, style)
-        if event.anchor is not None:
-            if event.anchor in self.anchors:
-                raise _StopError("Y001", "second occurrence", event.start_mark)
-            self.anchors[event.anchor] = node
-        if kind is not ScalarNode:
-            self.children(node, depth + 1)
-        return node
-
-    def children(self, node: Node, depth: int) -> None:
-        """Fill a collection."""
-        next_event, append = self.event, node.value.append
-        if isinstance(node, SequenceNode):
-            while (event := next_event()).__class__ is not yaml.SequenceEndEvent:
-                append(self.node(event, depth))
-        else:
-            while (event := next_event()).__class__ is not yaml.MappingEndEvent:
-                append((self.node(event, depth), self.node(next_event(), depth)))
 
 
 class Located:
@@ -234,60 +150,13 @@ def parse(text: str, file: str, limits: Limits = Limits()) -> Located:  # noqa: 
             break
     if located.diagnostics:
         return located
-    node = _compose(located, limits)
-    if node is not None:
+    try:
+        node = compose(located.text, limits)
+    except UnsoundError as error:
+        located.diagnostics.append(located.diagnostic(error.code, error.message, error.index, error.hint))
+    else:
         _Reader(located, limits).read(node)
     return located
-
-
-_OPTIONAL = re.compile(r"(?<=[\w)])\?(?=[ ]*[,}\]])")
-_KEY: Final = "while scanning a simple key"  # that lacks its colon: the problem's mark is the line after it
-
-
-def _compose(located: Located, limits: Limits) -> Node | None:
-    """The node tree, or None and a diagnostic.
-
-    libyaml's parser reads many times as fast as PyYAML's own, which says better what is wrong: of what is not sound, and
-    not too big to wait for, it has the word. (A byte order mark inside of the file they do not count alike; and PyYAML
-    would stumble over ``{type: date?, …}``, which is none of the mistakes.)
-    """
-    whole = located.text
-    parsers: list[tuple[type, str]] = [(yaml.CSafeLoader, whole)]
-    if len(whole) <= MAX_EXACT:
-        exact = (yaml.SafeLoader, _OPTIONAL.sub("_", whole))
-        parsers = [(yaml.SafeLoader, whole)] if "\ufeff" in whole else [*parsers, exact]
-    for parser, text in parsers:
-        try:
-            node = _Composer(parser(text).get_event, limits).document()
-        except _StopError as error:
-            located.diagnostics = [located.diagnostic(error.code, error.message, error.index)]
-            return None
-        except yaml.MarkedYAMLError as error:
-            mark = (error.context_mark if error.context == _KEY else None) or error.problem_mark or error.context_mark
-            message, index, hint = str(error.problem), mark.index if mark else 0, _syntax_hint(error)
-        except yaml.reader.ReaderError as error:
-            message, index, hint = error.reason, int(error.position), ""
-        except (ValueError, RecursionError) as error:
-            message, index, hint = type(error).__name__, 0, ""
-        else:
-            if text != whole:
-                return None
-            located.diagnostics = []
-            return node
-        located.diagnostics = [located.diagnostic("Y001", f"not valid YAML: {message}", index, hint)]
-    return None
-
-
-def _syntax_hint(error: yaml.MarkedYAMLError) -> str:
-    """An expression that starts with a quote, or holds ': ', is the usual cause."""
-    problem = str(error.problem)
-    if "mapping values are not allowed" in problem:
-        return "an expression that contains ': ' must be quoted"
-    if "expected <block end>" in problem and "<scalar>" in problem:
-        return "an expression that starts with a quote must be quoted as a whole: \"'a' == b\""
-    if "','" in problem and "flow" in str(error.context):
-        return "quote an expression inside { } or [ ]"
-    return ""
 
 
 class _Reader:
@@ -322,7 +191,7 @@ class _Reader:
         self.located._nodes[path] = node  # noqa: SLF001 - the reader fills what it reads for
         if isinstance(node, ScalarNode):
             return self.scalar(node)
-        if node.tag not in _IMPLICIT.values():
+        if node.tag not in IMPLICIT.values():
             self.report("Y004", f"unknown tag {node.tag.replace('tag:yaml.org,2002:', '!!')[:60]}", node, "remove it")
         if len(node.value) > self.limits.entries:
             self.report("Y008", f"more than {self.limits.entries} entries in one mapping or list", node)
@@ -358,21 +227,29 @@ class _Reader:
         if node.style is None and node.value == "<<":
             self.report("Y012", "the merge key '<<' is not supported", node, "write the keys out")
             return None
-        if len(node.value) > self.limits.text:
-            self.report("Y006", f"a key of more than {self.limits.text} characters", node)
+        if not self.fits(node, "key"):
             return None
         self.scalar(node)
         return str(node.value)
+
+    def fits(self, node: ScalarNode, what: str) -> bool:
+        """Is it not too long, and made of characters?"""
+        if len(node.value) > self.limits.text:
+            self.report("Y006", f"a {what} of more than {self.limits.text} characters", node)
+            return False
+        if node.style == '"' and _HALF.search(node.value):
+            self.report("Y001", "half of a character: the escape of a surrogate", node, "write the character itself")
+            return False
+        return True
 
     def scalar(self, node: ScalarNode) -> Any:
         if node.tag not in _SCALAR_TAGS:
             self.report("Y004", f"unknown tag {node.tag[:60]}", node, "remove it")
             return None
         text = str(node.value)
-        if len(text) > self.limits.text:
-            self.report("Y006", f"a text of more than {self.limits.text} characters", node)
+        if not self.fits(node, "text"):
             return None
-        if node.style is not None or (text == "" and node.tag == _STRING):
+        if node.style is not None or (text == "" and node.tag == STRING):
             return text
         if text in _WORDS:
             return _WORDS[text]
@@ -393,7 +270,7 @@ class _Reader:
         for part in dict.fromkeys(parts):
             if isinstance(part, ScalarNode) and part.style is None and _open(part.value) > 0:
                 hint = "quote it inside { } and [ ], or use lines instead"
-                self.report("Y010", f"the comma after '{part.value}' cuts the expression apart", part, hint)
+                self.report("Y010", f"the comma after '{part.value[:100]}' cuts the expression apart", part, hint)
                 return
 
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from yaml.nodes import ScalarNode
 
-from bridge.located_yaml import CODES, MAX_FOUND, Limits, Located, parse
+from bridge.located_yaml import CODES, MAX_FOUND, Located, parse
+from bridge.yaml_nodes import Limits
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(
@@ -129,6 +130,11 @@ def spot(located: Located, path: tuple[str | int, ...], part: str) -> str:
 )
 def test_offsets_inside_every_style(text: str) -> None:
     assert spot(parse(text, "f"), ("a",), "TARGET") == "TARGET"
+
+
+@pytest.mark.parametrize("text", ['a: "\\ud800"\n', '"\\udfff": 1\n', 'a: ["x\\ud83c\\udf89"]\n'])
+def test_half_characters_are_refused(text: str) -> None:
+    assert codes(text) == ["Y001"]
 
 
 def test_a_missing_path_gives_its_parent() -> None:

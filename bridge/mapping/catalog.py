@@ -27,10 +27,11 @@ from typing import Any, Final
 import msgspec
 import yaml
 
-from bridge.located_yaml import Limits, parse
+from bridge.located_yaml import parse
 from bridge.mapping.diagnostics import EnoughError, Report
 from bridge.mapping.shape import Section
 from bridge.model import Diagnostic
+from bridge.yaml_nodes import Limits
 
 LIMITS: Final = Limits(
     size=64 << 20, nodes=4_000_000, entries=100_000, text=1 << 20
