@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -424,6 +426,39 @@ def replace_kids(made: Bench, item: Item) -> Item:
     """A row of the root that nothing joins."""
     kids: dict[str, Any] = {kid: [] if made.draft.aliases[kid].many else None for kid in made.draft.aliases["t"].kids}
     return Item(item.columns, kids)
+
+
+# -- no escape ---------------------------------------------------------------------------------------------------------
+
+ATTRIBUTES = frozenset({"__class__", "strip", "lstrip", "rstrip", "upper", "lower", "append", "isoformat"})
+
+
+def test_generated_code_can_reach_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no builtins, and names and attributes of the compiler's own making alone, whatever the text."""
+    sources: list[tuple[Names, str]] = []
+    define = Names.define
+
+    def watched(names: Names, name: str, lines: list[str]) -> Any:
+        sources.append((names, "\n".join(lines)))
+        return define(names, name, lines)
+
+    monkeypatch.setattr(Names, "define", watched)
+    made, dice = bench(typed=True), Random(2)
+    for _ in range(300):
+        node = made.checked(expression(dice, ROW_WORDS))
+        if node is not None and node.type.kind != "list":
+            plain_function(made, node)
+        rule = looks(expression(dice, RULE_WORDS, "bool"), made, "bool")
+        if rule is not None:
+            rule_writer(made).when(replace(event(made), when=rule), "when", deleted=True)
+    assert len(sources) > 300
+    for names, source in sources:
+        assert names.space["__builtins__"] == {}
+        local = re.compile(r"[a-z]{1,2}[0-9]*|g_[0-9]+|steps|now|old|element|past|when[0-9]*|model|row_of")
+        for part in ast.walk(ast.parse(source)):
+            assert not isinstance(part, ast.Attribute) or part.attr in ATTRIBUTES, source
+            assert not isinstance(part, ast.Name) or local.fullmatch(part.id), source
+            assert not isinstance(part, (ast.Import, ast.ImportFrom, ast.Global, ast.Lambda, ast.JoinedStr)), source
 
 
 # -- the generator itself ----------------------------------------------------------------------------------------------
