@@ -120,7 +120,7 @@ class Source(msgspec.Struct, frozen=True):
     changelog_topic: str
     catalog: Catalog | None
     catalog_file: Path | None = None
-    database: Database | None = None  # for `bridge introspect` alone
+    database: Database | None = None  # for `bridge introspect` and `bridge init` alone
 
     @property
     def owner_topic(self) -> str:

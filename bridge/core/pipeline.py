@@ -150,11 +150,9 @@ class Pipeline:
         self._end_offset = self.checkpoint.end_offset
         self._commit_position = self.checkpoint.commit_position
         self._queue: deque[Item] = deque()  # released, and not applied yet
-        asked = [number for number, mapping in enumerate(mappings.mappings) if mapping.on_snapshot]
-        self._to_ask = (
-            asked if self._end_offset < 0 else []
-        )  # mappings whose snapshot is to be told, before any transaction
-        self._before: dict[InputPartition, int] = {}
+        # mappings whose snapshot is to be told, before any transaction
+        self._to_ask = [n for n, one in enumerate(mappings.mappings) if one.on_snapshot and self._end_offset < 0]
+        self._before: dict[InputPartition, int] = {}  # where reading stood before the latest records
         self._held: dict[InputPartition, int] | None = None  # where to start again while it is being told
         self._records: list[OutboundRecord] = []
         self._counts = Counts()
