@@ -28,6 +28,12 @@ tables:
   customer:
     lookup: public.t_cust
     match: {cust_no: order.cust_no}
+  notes:
+    table: public.t_note
+    many: true
+    match: {ord_no: order.ord_no}
+    pivot: {name: nm, value: txt}
+    allow: {M034: read by some}
 model:
   orderId: string = order.ord_no
   status:
@@ -231,6 +237,10 @@ def test_a_payload_knows_what_its_rule_says(value: str, found: list[str]) -> Non
         ("bool = match(customer.email, '.*@.*')", []),
         ("{type: token, from: customer.email, pii: email}", []),
         ("{fields: {mail: string = customer.email}}", ["M033"]),
+        ("decimal(12,2) = customer.income * 12", ["M033"]),
+        ("decimal(12,2) = -customer.income", ["M033"]),
+        ("bool = not (customer.income > 5)", []),
+        ("string? = notes['MAIL']", ["M033"]),
         ("{type: string, from: order.ord_no, pii: number}", ["M033"]),
     ],
 )
@@ -306,7 +316,9 @@ def test_rows_that_are_not_kept_cannot_be_read_elsewhere() -> None:
 
 
 def test_only_a_root_may_be_appended() -> None:
-    child = BASE.replace("MODEL", "").replace("WHEN", "created()").replace("many: true", "many: true\n    append: true")
+    child = (
+        BASE.replace("MODEL", "").replace("WHEN", "created()").replace("many: true", "many: true\n    append: true", 1)
+    )
     assert codes(child) == ["M026"]
 
 

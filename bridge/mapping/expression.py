@@ -136,7 +136,7 @@ class Checker:
         if isinstance(base, Rows) and self.scope.is_pivot(base.alias):
             if not isinstance(key, str):
                 return self.bad("M011", node.slice, "a pivot is read with a constant text", "attrs['COLOR']")
-            return Pivot(Type("any", optional=True, raw=True), base, key)
+            return Pivot(Type("any", optional=True, raw=True), base, key, self.scope.pivot_pii(base.alias))
         return self.bad(
             "M011", node, "only a pivot has [ ]", "use first(…) or last(…) of a list, parse_json(text, 'key') of JSON"
         )

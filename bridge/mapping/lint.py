@@ -9,7 +9,7 @@ from typing import Final
 from bridge.mapping.catalog import Catalog
 from bridge.mapping.diagnostics import Report
 from bridge.mapping.draft import Alias, Draft, ModelField
-from bridge.mapping.nodes import Call, Column, Each, Expr, Field, If, Pivot, RowRef, Rows, walk
+from bridge.mapping.nodes import Binary, Call, Column, Each, Expr, Field, If, Pivot, RowRef, Rows, Unary, children, walk
 
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _NOUNS: Final = frozenset("bed bleed breed deed embed feed greed led need red reed seed shed speed steed weed".split())
@@ -114,14 +114,14 @@ def _kind(field: ModelField, model: dict[str, str] | None = None) -> str:
 
 def _flows(node: Expr, model: dict[str, str]) -> str:
     """The kind of personal data whose value reaches the expression's; comparing or counting shows nothing."""
-    if isinstance(node, Column):
+    if isinstance(node, (Column, Pivot)):
         return node.pii
     if isinstance(node, Field):
         if node.type.kind == "token":
             return ""
         return _flows(node.base, model) if isinstance(node.base, Field) else model.get(node.name, "")
-    if isinstance(node, Pivot):
-        return ""
+    if isinstance(node, (Binary, Unary)):
+        return next(filter(None, (_flows(part, model) for part in children(node))), "")
     if isinstance(node, If):
         return _flows(node.then, model) or _flows(node.other, model)
     if isinstance(node, Each):

@@ -55,10 +55,11 @@ class Rows(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Pivot(Expr):
-    """``attrs['COLOR']``."""
+    """``attrs['COLOR']``. ``pii``: the kind of personal data that the value's column holds."""
 
     rows: Rows
     name: str
+    pii: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,9 @@ class Scope:
     def is_pivot(self, alias: str) -> bool:
         return alias == ""
 
+    def pivot_pii(self, alias: str) -> str:  # noqa: ARG002 - a scope without rows has no pivots
+        return ""
+
     def inside(self, checker: Checker, node: ast.expr, variable: str, over: Expr, at: ast.expr) -> Scope | None:
         """The scope of a generator form over ``over``, or None with a diagnostic."""
         raise NotImplementedError
@@ -69,6 +72,12 @@ class RowScope(Scope):
 
     def is_pivot(self, alias: str) -> bool:
         return alias in self.aliases and self.aliases[alias].pivot is not None
+
+    def pivot_pii(self, alias: str) -> str:
+        """The kind of personal data in a pivot's value column."""
+        entry = self.aliases[alias]
+        column = (columns_of(self.catalog, entry.table) or {}).get(entry.pivot[1] if entry.pivot else "")
+        return "" if column is None else column.pii
 
     def resolve(self, checker: Checker, node: ast.expr, name: str) -> Expr:
         if name in self.anchors:
