@@ -122,11 +122,11 @@ def test_the_group_has_one_owner_and_a_silent_one_loses_it() -> None:
 def test_a_zombie_cannot_publish_even_before_the_new_owner_opens() -> None:
     broker = broker_with_topics()
     fake = kafka(broker, "first")
-    _, publisher = owner(fake)
+    membership, publisher = owner(fake)
     standby = kafka(broker, "second").membership()
     with pytest.raises(Retriable):  # the group has a new generation, the owner is the same
         publisher.publish([event(1)], [], {})
-    publisher.membership.poll()
+    membership.poll()
     publisher.publish([event(1)], [], {})
     broker.clock.sleep(30)
     standby.poll()

@@ -36,8 +36,8 @@ class ConfluentKafka:
     def reader(self) -> PartitionReader:
         return PartitionReader(self._settings, self.cluster, self._notes)
 
-    def publisher(self, membership: Membership) -> TransactionalPublisher:
-        if not isinstance(membership, GroupMembership):
+    def publisher(self, membership: Membership | None) -> TransactionalPublisher:
+        if not isinstance(membership, GroupMembership | None):
             raise TypeError(f"a publisher needs the membership of this module, not {type(membership).__name__}")
         return TransactionalPublisher(self._settings, self.cluster, membership, self._notes, self._crash_point)
 

@@ -40,13 +40,16 @@ HEADER_BYTES: Final = 10  # the lengths of a header's name and value, at most
 
 
 class TransactionalPublisher:
-    """``Publisher`` of one source. ``crash_point`` is called at each step, for tests that kill the process there."""
+    """``Publisher`` of one source. ``crash_point`` is called at each step, for tests that kill the process there.
+
+    Without a ``membership`` it is a decision's (see ``bridge.runtime.decide``): it commits no offsets.
+    """
 
     def __init__(
         self,
         settings: ClientSettings,
         cluster: Cluster,
-        membership: GroupMembership,
+        membership: GroupMembership | None,
         notes: Notes,
         crash_point: Callable[[str], None],
     ) -> None:
@@ -87,7 +90,8 @@ class TransactionalPublisher:
         producer = self._producer
         if producer is None:
             raise Retriable("the producer is not open")
-        self._membership.group_metadata()  # a zombie shall not even begin
+        if self._membership is not None:
+            self._membership.group_metadata()  # a zombie shall not even begin
         self._check_sizes(records, changelog)
         try:
             self._transact(producer, records, changelog, offsets)
@@ -168,6 +172,8 @@ class TransactionalPublisher:
 
     def _send_offsets(self, producer: Producer, offsets: dict[InputPartition, int], until: float) -> None:
         """Not resumed but sent again, always with the same arguments: a member's place that changed means Fenced."""
+        if self._membership is None:
+            return
         positions, metadata = partition_list(offsets), self._membership.group_metadata()
 
         def send(seconds: float) -> None:

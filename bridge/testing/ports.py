@@ -158,7 +158,9 @@ class FakeReader:
 class FakePublisher:
     """The transactional producer. Its named points: publish.begin, .middle, .before_commit, .after_commit."""
 
-    def __init__(self, broker: Broker, topics: SourceTopics, process: Process, membership: FakeMembership) -> None:
+    def __init__(
+        self, broker: Broker, topics: SourceTopics, process: Process, membership: FakeMembership | None
+    ) -> None:
         self.broker = broker
         self.topics = topics
         self.process = process
@@ -200,6 +202,8 @@ class FakePublisher:
 
     def _send_offsets(self, offsets: dict[InputPartition, int]) -> None:
         """The group coordinator checks the member: another owner fences, a newer generation only aborts."""
+        if self.membership is None:
+            return
         group, member = self.membership.group, self.membership
         group.expire()
         if member.member not in group.members or group.owner != member.member:
@@ -279,7 +283,7 @@ class FakeKafka:
 
     def publisher(self, membership: object) -> FakePublisher:
         self.process.point("kafka.publisher")
-        if not isinstance(membership, FakeMembership):
+        if not isinstance(membership, FakeMembership | None):
             msg = "a simulated publisher needs a simulated membership"
             raise TypeError(msg)
         return FakePublisher(self.broker, self.topics, self.process, membership)

@@ -154,14 +154,67 @@ def debezium_postgres(
         **_json_converters(schemas=schemas),
         **_topic_creation(prefix, partitions),
     }
-    if single_log:
-        config |= {
-            "transforms": "log",
-            "transforms.log.type": "org.apache.kafka.connect.transforms.RegexRouter",
-            "transforms.log.regex": re.escape(prefix) + r"\..*",
-            "transforms.log.replacement": f"{prefix}.log",
-        }
-    return config
+    return config | (_single_log(prefix) if single_log else {})
+
+
+def debezium_mariadb(
+    mariadb: Mapping[str, str | int],
+    prefix: str,
+    tables: Sequence[str],
+    *,
+    bootstrap: str,
+    server_id: int,
+    single_log: bool,
+    schemas: bool,
+    partitions: int,
+) -> dict[str, str]:
+    """The same for MariaDB. tables: `database.table`. server_id: another one for each connector of a server."""
+    database = tables[0].partition(".")[0]
+    signal, heartbeat = f"{database}.debezium_signal", f"{database}.debezium_heartbeat"
+    config = {
+        "connector.class": "io.debezium.connector.mariadb.MariaDbConnector",
+        "tasks.max": "1",
+        "database.hostname": str(mariadb["host"]),
+        "database.port": str(mariadb["port"]),
+        "database.user": str(mariadb["user"]),
+        "database.password": str(mariadb.get("password", "")),
+        "database.server.id": str(server_id),
+        "topic.prefix": prefix,
+        "database.include.list": database,
+        "table.include.list": ",".join([*tables, signal, heartbeat]),
+        "schema.history.internal.kafka.bootstrap.servers": bootstrap,
+        "schema.history.internal.kafka.topic": f"{prefix}.schema-history",
+        "include.schema.changes": "true",
+        "snapshot.mode": "initial",
+        "provide.transaction.metadata": "true",
+        "signal.data.collection": signal,
+        "heartbeat.interval.ms": "5000",
+        "heartbeat.action.query": f"REPLACE INTO {heartbeat} (id, beat) VALUES (1, now())",  # noqa: S608 - our own name
+        "retriable.restart.connector.wait.ms": "1000",
+        "tombstones.on.delete": "true",
+        "skipped.operations": "none",
+        **_json_converters(schemas=schemas),
+        **_topic_creation(prefix, partitions),
+    }
+    return config | (_single_log(prefix) if single_log else {})
+
+
+def mariadb_debezium_tables(database: str) -> list[str]:
+    """SQL for Debezium's own tables: signals, and the heartbeat that keeps an idle database ticking."""
+    columns = {
+        "debezium_signal": "id varchar(64) PRIMARY KEY, type varchar(32) NOT NULL, data varchar(2048)",
+        "debezium_heartbeat": "id int PRIMARY KEY, beat timestamp NOT NULL",
+    }
+    return [f"CREATE TABLE IF NOT EXISTS {database}.{table} ({those})" for table, those in columns.items()]
+
+
+def _single_log(prefix: str) -> dict[str, str]:
+    return {
+        "transforms": "log",
+        "transforms.log.type": "org.apache.kafka.connect.transforms.RegexRouter",
+        "transforms.log.regex": re.escape(prefix) + r"\..*",
+        "transforms.log.replacement": f"{prefix}.log",
+    }
 
 
 def _identifier(prefix: str, what: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,13 @@ def answers(where: Mapping[str, Any]) -> bool:
     except pymysql.err.OperationalError:
         return False
     return True
+
+
+def execute(where: Mapping[str, Any], statements: Iterable[str]) -> None:
+    """Run statements, each committed by itself."""
+    with pymysql.connect(**where, autocommit=True) as connection, connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
 
 
 def _program(name: str) -> str:

@@ -238,6 +238,37 @@ class Stack:
             config["exactly.once.support"] = "required"
         return config | extra
 
+    def debezium_mariadb(
+        self,
+        prefix: str,
+        tables: Sequence[str],
+        *,
+        server_id: int = 5400,
+        single_log: bool = False,
+        schemas: bool = False,
+        partitions: int = 3,
+        **extra: str,
+    ) -> dict[str, str]:
+        """The same for MariaDB (see connect.debezium_mariadb). Makes Debezium's own tables where they are missing."""
+        self.mariadb_sql(*connect.mariadb_debezium_tables(tables[0].partition(".")[0]))
+        config = connect.debezium_mariadb(
+            self.mariadb,
+            prefix,
+            tables,
+            bootstrap=self.bootstrap,
+            server_id=server_id,
+            single_log=single_log,
+            schemas=schemas,
+            partitions=partitions,
+        )
+        if self.exactly_once_source:
+            config["exactly.once.support"] = "required"
+        return config | extra
+
+    def mariadb_sql(self, *statements: str) -> None:
+        """Run statements on MariaDB, each committed by itself."""
+        mariadb.execute(self.mariadb, statements)
+
     # -- inside ----------------------------------------------------------------------------------------------------
 
     @property
@@ -293,6 +324,8 @@ class Stack:
         wait_for_answer(self._servers[service], answers[service], START_SECONDS)
         if service == "postgres":
             self._prepare_database()
+        if service == "mariadb":
+            self.mariadb_sql(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
         self.progress(f"{service} answers on port {self._ports[service]}")
 
     def _preparations(self) -> list[Command]:
