@@ -102,6 +102,7 @@ SCHEMA: dict[str, Any] = _object(
                 "state_cache_rows": _COUNT,
                 "back_off_seconds_max": _SECONDS,
                 "released_positions_max": _COUNT,
+                "transaction_rows_in_memory_max": _COUNT,
                 "session_timeout_seconds": _SECONDS,
                 "transaction_timeout_seconds": _SECONDS,
             }
@@ -159,6 +160,7 @@ DEFAULTS: dict[str, Any] = {
     "limits": {
         **msgspec.structs.asdict(Limits()),
         "released_positions_max": 1_000_000,
+        "transaction_rows_in_memory_max": 20_000,
         "session_timeout_seconds": 45.0,
         "transaction_timeout_seconds": 60.0,
     },
@@ -353,11 +355,11 @@ def _config(data: dict[str, Any], catalogs: dict[str, Catalog], base: Path) -> C
     }
     application = data.get("application", DEFAULTS["application"])
     limits = dict(parts["limits"])
-    released = limits.pop("released_positions_max")
+    core = {key: limits.pop(key) for key in ("released_positions_max", "transaction_rows_in_memory_max")}
     session, transaction = limits.pop("session_timeout_seconds"), limits.pop("transaction_timeout_seconds")
     sources = {
         name: Source(
-            _settings(name, source, parts["errors"], released),
+            _settings(name, source, parts["errors"] | core),
             source.get("changelog_topic", f"{application}.{name}.changelog"),
             catalogs.get(name),
             base / source["catalog"] if "catalog" in source else None,
@@ -388,7 +390,7 @@ def _tokenise(tokens: dict[str, str] | None) -> Tokenise | None:
     return None if tokens is None else keyed(tokens["key_id"], tokens["key"].encode())
 
 
-def _settings(name: str, source: dict[str, Any], errors: dict[str, Any], released: int) -> SourceSettings:
+def _settings(name: str, source: dict[str, Any], common: dict[str, Any]) -> SourceSettings:
     return SourceSettings(
         name=name,
         connector=source["connector"],
@@ -398,9 +400,7 @@ def _settings(name: str, source: dict[str, Any], errors: dict[str, Any], release
         signal_table=source.get("signal_table", "debezium_signal"),
         decimal_handling_mode=source.get("decimal_handling_mode", "precise"),
         dead_letter_topic=source.get("dead_letter_topic", f"{name}.DLT"),
-        released_positions_max=released,
-        max_share=errors["max_share"],
-        of_last=errors["of_last"],
+        **common,
     )
 
 

@@ -6,7 +6,7 @@ the database's. A *change event* comes in, a *canonical event* goes out. A key i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -15,10 +15,14 @@ import msgspec
 Row = tuple[Any, ...]  # the used columns of one table, in the order of its layout; values are canonical (see decode)
 
 
+class _NoText:
+    """An enum's member is encoded as its value: this one's must not become a text in silence."""
+
+
 class Unknown(Enum):
     """The third kind of absence: not null, not a missing row, but a value that neither record nor state knows."""
 
-    UNKNOWN = "unknown"
+    UNKNOWN = _NoText()
 
     def __repr__(self) -> str:
         return "UNKNOWN"
@@ -226,6 +230,7 @@ class SourceSettings(msgspec.Struct, frozen=True):
     released_positions_max: int = 1_000_000
     max_share: float = 0.5
     of_last: int = 200
+    transaction_rows_in_memory_max: int = 20_000  # of one source transaction; more go through temporary files
     found_at_once: int = 10_000  # aggregates of the initial snapshot that one Kafka transaction tells of
 
 
@@ -307,11 +312,11 @@ class Publisher(Protocol):
 
     def publish(
         self,
-        records: Sequence[OutboundRecord],
-        changelog: Sequence[ChangelogRecord],
+        records: Collection[OutboundRecord],
+        changelog: Collection[ChangelogRecord],
         offsets: dict[InputPartition, int],
     ) -> int:
-        """One Kafka transaction: events and dead letters, changelog, group offsets.
+        """One Kafka transaction: events and dead letters, changelog, group offsets. Reads both more than once, in order.
 
         Returns the changelog offset after its last record. On any exception nothing of it is visible, or its fate is
         unknown: open() anew and restore. Raises Retriable, Fenced, Fatal.

@@ -38,6 +38,7 @@ REPORTED = (
     "restart inside a transaction",
     "seeds overlapping live changes",
     "local state lost",
+    "spooled",
     "parked aggregate",
     "single log",
 )

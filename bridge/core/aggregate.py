@@ -7,16 +7,21 @@ so that a changed customer never makes an untouched order look changed. A root w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 from bridge.core.collapse import CREATED, NetChange, Rows, StoredRow
-from bridge.core.joins import Index, Indexes, Join, Move, join_of, same, values_of
+from bridge.core.joins import Index, Indexes, join_of, same, values_of
+from bridge.core.large import SpooledImages, SpooledMoves, SpooledNets, SpooledRoots
+from bridge.core.spool import NewSpool
+from bridge.core.view import SpooledView, View
 from bridge.errors import Untranslatable
 from bridge.model import Mapping, MappingSet, Node, Row, TableUse
 
+_SOME = 2_000  # net changes of a large transaction whose aggregates are looked up at once
 GONE = b""  # in place of a row key: no such row
 
 
@@ -32,41 +37,6 @@ class Touched(msgspec.Struct):
     error: Untranslatable | None  # a record or a join of it is bad: the unit cannot be translated
     steps: list[Row]
     changes: list[NetChange]
-
-
-class _View:
-    """The rows as of after the transaction, or of before it for those that it changed."""
-
-    __slots__ = ("_moved", "_old", "_rows")
-
-    def __init__(self, rows: Rows, old: dict[tuple[int, bytes], Row | None]) -> None:
-        self._rows = rows
-        self._old = old
-        self._moved: dict[tuple[int, Join], tuple[set[bytes], set[bytes]]] = {}
-
-    def moved(self, change: NetChange, moves: list[Move]) -> None:
-        """Note, per join value, the keys that only the before image has, and those that only the after image has."""
-        for index, before, after in moves:
-            if before is not None:
-                self._moved.setdefault((index, before), (set(), set()))[0].add(change.old_key)
-            if after is not None:
-                self._moved.setdefault((index, after), (set(), set()))[1].add(change.row_key)
-
-    def row(self, table: int, row_key: bytes) -> Row | None:
-        if self._old:
-            place = (table, row_key)
-            if place in self._old:
-                return self._old[place]
-        stored = self._rows.get(table, row_key)
-        return None if stored is None else stored.row
-
-    def children(self, index: int, join: Join) -> list[bytes]:
-        keys: Collection[bytes] = self._rows.children(index, join)
-        if self._moved:
-            moved = self._moved.get((index, join))
-            if moved is not None:
-                keys = (set(keys) - moved[1]) | moved[0]
-        return sorted(keys) if len(keys) > 1 else list(keys)
 
 
 class _Plan:
@@ -127,12 +97,12 @@ class Aggregate:
             if change.before is not None:  # of several changes that speak of one key, one had it before
                 old[change.table, change.old_key] = change.before
         facts = [change for change in net if change.table in self.appended] if self.appended else ()
-        now = _View(self._rows, {(change.table, change.row_key): change.after for change in facts})
-        then = _View(self._rows, old)
+        now = View(self._rows, {(change.table, change.row_key): change.after for change in facts})
+        then = View(self._rows, old)
         self._apply(net, position, then)
         changed = {change.table for change in net}
         touched = []
-        for mapping_number, roots in self._roots(net, then, now).items():
+        for mapping_number, roots in self._roots(net, then, now, _rekeyed(net)).items():
             mapping, plans = self._plans[mapping_number]
             for (old_key, new_key), changes in roots.items():
                 touched.append(self._touched(mapping, plans, old_key, new_key, changes, then, now, changed))
@@ -140,15 +110,42 @@ class Aggregate:
             touched.sort(key=lambda one: one.changes[0].order)
         return touched
 
-    def _apply(self, net: list[NetChange], position: int, then: _View) -> None:
+    def large(self, nets: SpooledNets, position: int, new_spool: NewSpool) -> Iterator[Touched]:
+        """The same for a transaction whose net changes do not fit into memory: one aggregate after the other."""
+        old, facts, roots = SpooledImages(new_spool()), SpooledImages(new_spool()), SpooledRoots(new_spool())
+        changed: set[int] = set()
+        rekeyed: dict[tuple[int, bytes], bytes] = {}
+        for change in nets:
+            changed.add(change.table)
+            rekeyed |= _rekeyed((change,))
+            if (change.table, change.row_key) not in old:
+                old[change.table, change.row_key] = None
+            if change.before is not None:
+                old[change.table, change.old_key] = change.before
+            if change.table in self.appended:
+                facts[change.table, change.row_key] = change.after
+        now = SpooledView(self._rows, facts, SpooledMoves(new_spool()))
+        then = SpooledView(self._rows, old, SpooledMoves(new_spool()))
+        self._apply(nets, position, then)
+        left = iter(nets)
+        while some := list(islice(left, _SOME)):
+            roots.add(self._roots(some, then, now, rekeyed))
+        for mapping_number, (old_key, new_key), orders in roots:
+            mapping, plans = self._plans[mapping_number]
+            changes = [nets.at(order) for order in orders]
+            yield self._touched(mapping, plans, old_key, new_key, changes, then, now, changed)
+
+    def _apply(self, net: Iterable[NetChange], position: int, then: View) -> None:
         """Write the rows; deletes first, so that a key may be given up and taken in one transaction."""
-        rows, indexes = self._rows, self.indexes
-        if self.appended:
-            net = [change for change in net if change.table not in self.appended]
+        rows, indexes, appended = self._rows, self.indexes, self.appended
         for change in net:
+            if appended and change.table in appended:
+                continue
             if change.before is not None and (change.after is None or change.old_key != change.row_key):
                 rows.put(change.table, change.old_key, None, indexes.moves(change.table, change.before, None))
         for change in net:
+            if appended and change.table in appended:
+                continue
             rekeyed = change.old_key != change.row_key
             moves = indexes.moves(change.table, change.before, change.after, rekeyed=rekeyed)
             then.moved(change, moves)
@@ -162,7 +159,7 @@ class Aggregate:
         """An aggregate of mapping ``number`` that a snapshot found, by its root row: new, as far as the bridge knows."""
         mapping, plans = self._plans[number]
         touched = Touched(mapping, None, None, None, row, self.is_seeded(number), None, [], [])
-        now = _View(self._rows, {})
+        now = View(self._rows, {})
         try:
             touched.after = self._node(plans[0], row, now, now)
         except Untranslatable as error:
@@ -182,11 +179,10 @@ class Aggregate:
     # -- which aggregates ----------------------------------------------------------------------------------------------
 
     def _roots(
-        self, net: list[NetChange], then: _View, now: _View
+        self, net: list[NetChange], then: View, now: View, rekeyed: dict[tuple[int, bytes], bytes]
     ) -> dict[int, dict[tuple[bytes, bytes], list[NetChange]]]:
         """Per mapping: (root's key before, root's key after) → the changes that touch it."""
         found: dict[int, dict[tuple[bytes, bytes], list[NetChange]]] = {}
-        rekeyed = {(c.table, c.old_key): c.row_key for c in net if c.old_key != c.row_key and c.before is not None}
         back = {(table, new): old for (table, old), new in rekeyed.items()}
         for change in net:
             for mapping_number, plan in self._users.get(change.table, ()):
@@ -213,7 +209,7 @@ class Aggregate:
             return True
         return plan.parent.parent is None and same(before, after, plan.use.own_columns)
 
-    def _ancestors(self, plan: _Plan, row_key: bytes, row: Row | None, view: _View) -> Iterable[bytes]:
+    def _ancestors(self, plan: _Plan, row_key: bytes, row: Row | None, view: View) -> Iterable[bytes]:
         """Keys of the root rows that a row belongs to, in one view."""
         if row is None:
             return ()
@@ -240,8 +236,8 @@ class Aggregate:
         old_key: bytes,
         new_key: bytes,
         changes: list[NetChange],
-        then: _View,
-        now: _View,
+        then: View,
+        now: View,
         changed: set[int],
     ) -> Touched:
         root = plans[0]
@@ -287,8 +283,8 @@ class Aggregate:
         self,
         plan: _Plan,
         row: Row | None,
-        view: _View,
-        now: _View,
+        view: View,
+        now: View,
         other: Node | None = None,
         other_row: Row | None = None,
         changed: Collection[int] = (),
@@ -316,7 +312,7 @@ class Aggregate:
                 kids.append(self._kid(kid, row, view, now))
         return (row, *kids)
 
-    def _kid(self, plan: _Plan, parent: Row, view: _View, now: _View) -> Any:
+    def _kid(self, plan: _Plan, parent: Row, view: View, now: View) -> Any:
         use = plan.use
         if use.lookup:
             view = now
@@ -342,6 +338,11 @@ def _pick(use: TableUse, nodes: list[tuple[bytes, Node]]) -> Node | None:
     if row is None:
         return None
     return next(node for _, node in nodes if node[0] is row)
+
+
+def _rekeyed(net: Iterable[NetChange]) -> dict[tuple[int, bytes], bytes]:
+    """Rows that went on under another key: (table, key before) → key after."""
+    return {(c.table, c.old_key): c.row_key for c in net if c.old_key != c.row_key and c.before is not None}
 
 
 def _note(roots: dict[tuple[bytes, bytes], list[NetChange]], pair: tuple[bytes, bytes], change: NetChange) -> None:

@@ -26,6 +26,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from bridge.core.connectors import Connector
 from bridge.core.decode import ChangeEvent, CollectionCount, TransactionMarker
 from bridge.core.released import Released
+from bridge.core.spool import NewSpool
 from bridge.core.transaction import Item, Pending, Queue, Seeds, SourceTransaction, Waiting, WaitingSeeds
 from bridge.errors import HistoryWentBack
 from bridge.model import InputPartition
@@ -34,7 +35,7 @@ from bridge.model import InputPartition
 class Assemble:
     """The step. ``partitions``: the source's input partitions; ``markers``: the index of the one with BEGIN and END."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a source is made of
         self,
         connector: Connector,
         table_numbers: Mapping[str, int],
@@ -45,6 +46,8 @@ class Assemble:
         signal_table: str,
         released: Released,
         snapshot_position: int | None = None,
+        rows_max: int = 0,
+        new_spool: NewSpool | None = None,
     ) -> None:
         self.connector = connector
         self.partitions = list(partitions)
@@ -66,6 +69,9 @@ class Assemble:
         self._start_ends: Mapping[int, int] | None = None
         self._has_garbage = False
         self._out: list[Item] = []
+        self._rows_max = rows_max  # of one transaction in memory, where there is a spool for the rest
+        self._new_spool = new_spool
+        self._early: dict[str, Pending] = {}  # single log: rows of transactions that were begun, too many to be queued
 
     # -- in ----------------------------------------------------------------------------------------------------------
 
@@ -88,6 +94,8 @@ class Assemble:
                 if self.single_log and not item.begin:
                     self._release()
         queue.seen = queue.seen or bool(decoded)
+        if self._new_spool is not None and len(queue.rows) > self._rows_max:
+            self._relieve(partition)
 
     def read_to(self, positions: Mapping[int, int]) -> None:
         """How far each partition was read: the offset after the last visible record (partition index → offset)."""
@@ -169,13 +177,19 @@ class Assemble:
         return sizes
 
     def crowded(self, limit: int) -> tuple[set[int], set[int]]:
-        """Partitions read too far ahead (more than ``limit`` rows), and those that may go on (less than half of it)."""
-        needed = self.needed()
+        """Partitions read too far ahead of the others, and those that may go on.
+
+        All together hold at most ``limit`` rows: beyond it those pause that hold more than their share, until half of it
+        is left. A partition that something waits for never pauses, so that there is always a way on.
+        """
+        sizes = self.backlog()
+        total, needed = sum(sizes.values()), self.needed()
+        share = limit // max(len(sizes), 1)
         pause, resume = set(), set()
-        for number, size in self.backlog().items():
-            if number in needed or size < limit // 2:
+        for number, size in sizes.items():
+            if number in needed or total < limit // 2 or size < share // 2:
                 resume.add(number)
-            elif size > limit:
+            elif total > limit and size > share:
                 pause.add(number)
         return pause, resume
 
@@ -206,6 +220,7 @@ class Assemble:
         first_offset = self._restarted.pop(marker.group, None)
         if self._is_known_end(marker):
             self.duplicates += 1
+            self._early.pop(marker.group, None)
             return
         last = self._pending[-1].position if self._pending else self._released.last
         if marker.position <= last:
@@ -223,6 +238,9 @@ class Assemble:
             restarted,
             barrier=not self.single_log and (restarted or first_end or signals),
         )
+        early = self._early.pop(marker.group, None)
+        if early is not None:
+            pending.go_on_from(early)
         self._pending.append(pending)
         self._waiting[marker.position] = pending
         self._groups[marker.group] = self._groups.get(marker.group, 0) + 1
@@ -335,7 +353,7 @@ class Assemble:
         rows = queue.rows
         if not rows:
             return
-        group, position, taken, have = head.group, head.position, head.rows, head.have
+        group, position, taken, have, spooled = head.group, head.position, head.rows, head.have, head.spooled
         popleft = rows.popleft
         first = rows[0].offset
         while rows:
@@ -343,7 +361,7 @@ class Assemble:
             if change.group == group and change.position <= position:
                 number = change.table.number
                 identity = (change.position, number, change.row_key, change.op)
-                if identity in taken:
+                if identity in taken or (spooled is not None and identity in spooled):
                     self.duplicates += 1
                 else:
                     taken[identity] = change
@@ -357,6 +375,27 @@ class Assemble:
                 self.duplicates += 1
             popleft()
         head.first_taken.setdefault(partition, first)
+        self._bound(head)
+
+    def _bound(self, head: Pending) -> None:
+        if self._new_spool is not None and len(head.rows) > self._rows_max:
+            head.spill(self._new_spool)
+
+    def _relieve(self, partition: int) -> None:
+        """A queue is long: take rows for a transaction that is not complete for a while yet.
+
+        Elsewhere a long queue only pauses its partition: what the next transaction misses lies in another one.
+        """
+        if self.single_log:
+            if self._open is not None:
+                group = self._open.group
+                self._sweep(self._early.setdefault(group, Pending.early(group)))
+        elif self._pending and self._pending[0].barrier:
+            head = self._pending[0]
+            if head.restarted:
+                self._sweep(head)
+            else:
+                self._take_heads(head, partition)
 
     def _sweep(self, head: Pending) -> None:
         """Take a restarted transaction's rows from anywhere in the queues: its runs may lie behind rows of later ones."""
@@ -372,6 +411,7 @@ class Assemble:
                         self.duplicates += 1
                 else:
                     queue.rows.append(change)
+            self._bound(head)
 
     def _filled_with_garbage(self, head: Pending) -> bool:
         """Whether undecodable records fill every missing place: each only where its partition holds no more of this one."""
@@ -400,7 +440,7 @@ class Assemble:
         if not self._has_garbage:
             return
         for partition, queue in enumerate(self._queues):
-            taken = max((c.offset for c in head.rows.values() if c.partition == partition), default=-1)
+            taken = head.last_offset(partition)
             head.rejected.extend(garbage for garbage in queue.garbage if garbage.offset < taken)
             queue.garbage = [garbage for garbage in queue.garbage if garbage.offset > taken]
         self._has_garbage = any(queue.garbage for queue in self._queues)

@@ -7,8 +7,8 @@ replica identity) comes from its own ``before``, else from the state, else stays
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Protocol
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -64,7 +64,24 @@ class Collapse:
 
     def transaction(self, changes: list[ChangeEvent], position: int, rows: Rows) -> list[NetChange]:
         """Net changes in the order of each row's first change. Nothing is written to ``rows``."""
-        fold = _Fold(changes, position, rows, self._stepped)
+        net: list[NetChange] = []
+        self.fold(changes, position, rows, net, {}, changes)
+        return [one for one in net if happened(one)]
+
+    def fold(
+        self,
+        changes: Iterable[ChangeEvent],
+        position: int,
+        rows: Rows,
+        net: Any,
+        current: Any,
+        rekeying: Iterable[ChangeEvent],
+    ) -> None:
+        """The same into ``net``, a list, by way of ``current``, a dict; or into what stands for them (``bridge.core.large``).
+
+        ``rekeying``: those of the changes, or more, that change a key.
+        """
+        fold = _Fold(rekeying, position, rows, self._stepped, net, current)
         add = fold.add
         appended = self._appended
         for order, change in enumerate(changes):
@@ -74,10 +91,10 @@ class Collapse:
                 fold.append(change, order)
             else:
                 add(change, order)
-        return [net for net in fold.net if _happened(net)]
 
 
-def _happened(net: NetChange) -> bool:
+def happened(net: NetChange) -> bool:
+    """Whether the row is other than it was, or was other in between."""
     if net.before is None and net.after is None:
         return False
     return net.before != net.after or net.row_key != net.old_key or bool(net.steps)
@@ -86,15 +103,23 @@ def _happened(net: NetChange) -> bool:
 class _Fold:
     """One transaction's rows, folded one change at a time."""
 
-    def __init__(self, changes: list[ChangeEvent], position: int, rows: Rows, stepped: frozenset[int]) -> None:
-        self.net: list[NetChange] = []
+    def __init__(
+        self,
+        rekeying: Iterable[ChangeEvent],
+        position: int,
+        rows: Rows,
+        stepped: frozenset[int],
+        net: list[NetChange],
+        current: dict[tuple[int, bytes], NetChange | None],
+    ) -> None:
+        self.net = net
         self._position = position
         self._rows = rows
         self._stepped = stepped
         self._vacated: set[tuple[int, bytes]] = set()  # keys whose row went on under another one
-        self._current: dict[tuple[int, bytes], NetChange | None] = {}
+        self._current = current
         self._rekeyed: dict[tuple[int, bytes], list[bytes]] = {}  # new key → old keys, in order
-        for change in changes:
+        for change in rekeying:
             if change.new_key is not None:
                 self._rekeyed.setdefault((change.table.number, change.new_key), []).append(change.row_key)
 

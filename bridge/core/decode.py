@@ -203,12 +203,14 @@ class Decode:
         if block is None:
             return self._seed(table, after, source, record, partition, row_key)
         group, position = self._row_place(source, block.id)
+        # a Raw holds the whole record in memory, so it is kept only where something may have to be filled in from it
+        before = envelope.before if partial or after is None else None
         change = ChangeEvent(
             table,
             op,
             row_key,
             after,
-            envelope.before,
+            before,
             group,
             position,
             block.total_order,

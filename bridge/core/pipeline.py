@@ -9,7 +9,7 @@ function of the same.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -21,8 +21,10 @@ from bridge.core.collapse import Collapse, NetChange, Rows, StoredRow
 from bridge.core.connectors import CONNECTORS
 from bridge.core.decode import Decode
 from bridge.core.encode import Encode
+from bridge.core.large import SpooledNets, SpooledRows
 from bridge.core.reject import Breaker, Reject
 from bridge.core.released import Released
+from bridge.core.spool import NewSpool, SpooledRecords
 from bridge.core.transaction import Item, Seeds, SourceTransaction, Waiting
 from bridge.core.translate import CanonicalEvent, aggregate_id, translate
 from bridge.errors import TransactionIncomplete, Untranslatable
@@ -43,7 +45,7 @@ class State(Rows, Protocol):
     def meta(self, name: bytes) -> bytes | None: ...
     def put_meta(self, name: bytes, value: bytes | None) -> None: ...
     def metas(self, prefix: bytes) -> list[tuple[bytes, bytes]]: ...
-    def take_changes(self) -> list[ChangelogRecord]: ...
+    def take_changes(self) -> Collection[ChangelogRecord]: ...
     def rows_after(self, table: int, place: bytes, limit: int) -> list[tuple[bytes, StoredRow]]: ...
 
 
@@ -75,8 +77,8 @@ class Observed(msgspec.Struct):
 class Output(msgspec.Struct):
     """The content of one Kafka transaction: whole source transactions, their state, and where they end in the input."""
 
-    records: list[OutboundRecord]
-    changelog: list[ChangelogRecord]
+    records: Collection[OutboundRecord]
+    changelog: Collection[ChangelogRecord]
     offsets: dict[InputPartition, int]
     counts: Counts
     commit_position: int
@@ -97,7 +99,8 @@ class Pipeline:
     """One source's core. ``partitions``: all its input partitions, in any order; ``state`` as restored.
 
     ``lap`` is told the name of each step that was just done, so that a shell with a clock can measure them;
-    ``observe``, if there is one, each transaction with what it did.
+    ``observe``, if there is one, each transaction with what it did. ``new_spool`` gives room for a transaction of more
+    than ``source.transaction_rows_in_memory_max`` rows; without it everything is done in memory.
     """
 
     def __init__(
@@ -108,8 +111,10 @@ class Pipeline:
         partitions: Sequence[InputPartition],
         lap: Callable[[str], None] = _no_lap,
         observe: Callable[[Observed], None] | None = None,
+        new_spool: NewSpool | None = None,
     ) -> None:
         self._lap = lap
+        self._new_spool = new_spool
         self._observe = observe
         self._state = state
         self.source = source
@@ -132,6 +137,8 @@ class Pipeline:
             signal_table=source.signal_table,
             released=self._released,
             snapshot_position=self.checkpoint.snapshot_position,
+            rows_max=source.transaction_rows_in_memory_max,
+            new_spool=new_spool,
         )
         stepped = {
             tables[m.tables[0].table] for m in mappings.mappings if any(rule.looks_at_steps for rule in m.events)
@@ -154,7 +161,7 @@ class Pipeline:
         self._to_ask = [n for n, one in enumerate(mappings.mappings) if one.on_snapshot and self._end_offset < 0]
         self._before: dict[InputPartition, int] = {}  # where reading stood before the latest records
         self._held: dict[InputPartition, int] | None = None  # where to start again while it is being told
-        self._records: list[OutboundRecord] = []
+        self._records: list[OutboundRecord] | SpooledRecords = []
         self._counts = Counts()
 
     # -- in ----------------------------------------------------------------------------------------------------------
@@ -221,7 +228,7 @@ class Pipeline:
             else:
                 start = len(self._records)
                 net, touched = self._transaction(item)
-                self._observe(Observed(item, net, touched, self._records[start:]))
+                self._observe(Observed(item, net, touched, list(self._records)[start:]))
             self._queue.popleft()
         self._held = None
 
@@ -350,7 +357,7 @@ class Pipeline:
         self._counts.found += len(rows)
         self._publish(events, position, max(self._event_time_ms, first.ts_ms), first.ts_ms)
         if self._observe is not None:
-            self._observe(Observed(snapshot, [], touched, self._records[start:], snapshot=True))
+            self._observe(Observed(snapshot, [], touched, list(self._records)[start:], snapshot=True))
         return len(rows) == room
 
     def _seeded_tables(self, numbers: Iterable[int]) -> None:
@@ -376,6 +383,9 @@ class Pipeline:
             self._count_dead_letter("B201")
         if not transaction.changes:
             return [], []
+        if isinstance(transaction.changes, SpooledRows):
+            self._large(transaction, transaction.changes)
+            return [], []
         net = self._collapse.transaction(transaction.changes, transaction.position, self._state)
         lap("collapse")
         if not net:
@@ -390,6 +400,21 @@ class Pipeline:
             self._publish(events, transaction.position, self._event_time_ms, transaction.ts_ms)
             lap("encode")
         return net, touched
+
+    def _large(self, transaction: SourceTransaction, changes: SpooledRows) -> None:
+        """The same steps, with everything that grows with the transaction in temporary storage."""
+        if self._new_spool is None:
+            raise TypeError("a spooled transaction without a spool")
+        if not isinstance(self._records, SpooledRecords):
+            self._records = SpooledRecords(self._new_spool(), self._records)
+        nets = SpooledNets(self._new_spool())
+        self._collapse.fold(changes, transaction.position, self._state, nets, nets, changes.rekeying())
+        self._lap("collapse")
+        for touched in self._aggregate.large(nets, transaction.position, self._new_spool):
+            events = self._unit(touched, transaction)
+            if events:
+                self._publish(events, transaction.position, self._event_time_ms, transaction.ts_ms)
+        self._lap("aggregate")
 
     def _publish(self, events: list[CanonicalEvent], position: int, event_time_ms: int, commit_time_ms: int) -> None:
         self._records.extend(self._encode.transaction(events, position, event_time_ms, commit_time_ms))

@@ -13,6 +13,7 @@ import msgspec
 from bridge.core.aggregate import Touched
 from bridge.core.collapse import NetChange
 from bridge.core.decode import ChangeEvent
+from bridge.core.large import records_of
 from bridge.core.transaction import SourceTransaction
 from bridge.errors import BridgeError, Untranslatable
 from bridge.model import UNKNOWN, InputPartition, Layout, Mapping, Node, OutboundRecord, Row, TableUse
@@ -90,16 +91,12 @@ class Reject:
         return OutboundRecord(self._topic, identity.encode(), _encode(document), headers)
 
     def _change(self, change: NetChange, transaction: SourceTransaction) -> dict[str, Any]:
-        records = [
-            [*self._partitions[one.partition], one.offset]
-            for one in transaction.changes
-            if one.table.number == change.table and one.row_key in (change.row_key, change.old_key)
-        ]
+        places = records_of(transaction.changes, change)
         return {
             "table": self._tables[change.table].table,
             "key": change.row_key.decode(errors="replace"),
             "oldKey": change.old_key.decode(errors="replace"),
-            "records": records,
+            "records": [[*self._partitions[partition], offset] for partition, offset in places],
             "before": self._row(change.table, change.before),
             "after": self._row(change.table, change.after),
         }

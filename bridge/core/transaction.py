@@ -10,11 +10,10 @@ from operator import attrgetter
 import msgspec
 
 from bridge.core.decode import ChangeEvent
+from bridge.core.large import Changes, Identity, SpooledRows
+from bridge.core.spool import NewSpool
 from bridge.errors import TransactionIncomplete
 from bridge.model import InputPartition
-
-# What makes two rows of a transaction one: row position, table, row key, operation.
-Identity = tuple[int, int, bytes, str]
 
 
 class Seeds(msgspec.Struct, gc=False):
@@ -28,7 +27,7 @@ class SourceTransaction(msgspec.Struct):
 
     group: str
     position: int
-    changes: list[ChangeEvent]
+    changes: Changes
     ts_ms: int
     offset: int
     rejected: list[ChangeEvent]  # records that could not be decoded, those that fill a place among ``changes`` too
@@ -76,6 +75,9 @@ class WaitingSeeds:
             yield heappop(self._heap)[3]
 
 
+_ANYWHERE = 1 << 120  # beyond every position
+
+
 class Pending(msgspec.Struct):
     """An END that is read and not yet released, and the rows taken for it."""
 
@@ -96,6 +98,8 @@ class Pending(msgspec.Struct):
     later_counts: list[dict[int, int]] = msgspec.field(default_factory=list)
     """What the ENDs of later runs count: the first END's run may have lost rows that only a later one brought."""
     rejected: list[ChangeEvent] = msgspec.field(default_factory=list)
+    spooled: SpooledRows | None = None
+    """Rows that were taken and are too many for memory; ``rows`` are those taken since."""
 
     def take(self, change: ChangeEvent) -> bool:
         """Add a row; False when it was there already (a repeat inside the transaction)."""
@@ -104,11 +108,32 @@ class Pending(msgspec.Struct):
             orders = self.orders.setdefault((number, change.run), {})
             orders[change.table_order] = max(orders.get(change.table_order, 0), change.position)
         identity = (change.position, number, change.row_key, change.op)
-        if identity in self.rows:
+        if identity in self.rows or (self.spooled is not None and identity in self.spooled):
             return False
         self.rows[identity] = change
         self.have[number] = self.have.get(number, 0) + 1
         return True
+
+    @classmethod
+    def early(cls, group: str) -> Pending:
+        """For rows that are taken before their END is read: its position is beyond every row's."""
+        return cls(group, _ANYWHERE, {}, 0, 0, 0, restarted=False, barrier=False)
+
+    def spill(self, new_spool: NewSpool) -> None:
+        """Move the rows out of memory."""
+        if self.spooled is None:
+            self.spooled = SpooledRows(new_spool())
+        self.spooled.add(self.rows)
+        self.rows.clear()
+
+    def go_on_from(self, early: Pending) -> None:
+        """Take over the rows that were taken before the END was read."""
+        self.rows, self.spooled, self.have, self.first_taken = early.rows, early.spooled, early.have, early.first_taken
+
+    def last_offset(self, partition: int) -> int:
+        """Of the rows taken from a partition; -1: none."""
+        last = -1 if self.spooled is None else self.spooled.last_offsets.get(partition, -1)
+        return max((row.offset for row in self.rows.values() if row.partition == partition), default=last)
 
     def fill(self, garbage: ChangeEvent) -> None:
         """An undecodable record takes a missing place of its table."""
@@ -145,6 +170,8 @@ class Pending(msgspec.Struct):
         tails = {}
         for number, count in counts.items():
             positions = sorted(place[0] for place in self.rows if place[1] == number)
+            if self.spooled is not None:
+                positions = sorted([*positions, *self.spooled.positions(number)])
             if len(positions) < count:
                 return False
             tails[number] = positions[len(positions) - count :]
@@ -159,8 +186,11 @@ class Pending(msgspec.Struct):
                 return False
         return True
 
-    def changes(self) -> list[ChangeEvent]:
+    def changes(self) -> Changes:
         """In source order. Rows on one position (a COPY, a key change) by their order in the run, then by arrival."""
+        if self.spooled is not None:
+            self.spooled.add(self.rows)
+            return self.spooled
         return sorted(self.rows.values(), key=_SOURCE_ORDER)
 
 

@@ -49,7 +49,10 @@ FENCED: Final = frozenset(
 
 _RIGHTS = "grant the bridge's principal the missing rights"
 _SETTING = "correct the setting"
-_TIMEOUT = "lower the transaction timeout to the broker's transaction.max.timeout.ms"
+_TIMEOUT = (
+    "limits.transaction_timeout_seconds (transaction.timeout.ms) is above the brokers' transaction.max.timeout.ms, "
+    "900 seconds by default: lower the one, or raise the other on every broker"
+)
 _SESSION = "keep the session timeout between the broker's group.min. and group.max.session.timeout.ms"
 _SIZE = "raise max.message.bytes of the topic that is written"
 _BROKER = "the brokers are too old or do not allow it"
@@ -189,6 +192,21 @@ class RecordTooLarge(Fatal):
         self.index = index
         self.size = size
         self.limit = limit
+
+
+class OutOfTime(Fatal):
+    """A Kafka transaction that the brokers take, but not within its timeout: another try would end in the same way."""
+
+    code = "B508"
+
+    def __init__(self, seconds: float, left: int) -> None:
+        super().__init__(
+            f"the Kafka transaction of a large source transaction could not be written within {seconds:.0f} seconds: "
+            f"{left} records or more were left, and nothing of it was published",
+            "a source transaction is published whole or not at all: raise limits.transaction_timeout_seconds "
+            "(transaction.timeout.ms), at most to the brokers' transaction.max.timeout.ms, 900 seconds by default; "
+            "or raise that too, on every broker",
+        )
 
 
 class Notes:

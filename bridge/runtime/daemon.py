@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ from bridge.observe.metrics import Metrics
 from bridge.runtime.watch import Watch
 from bridge.runtime.wiring import kafka_for, require_topics
 from bridge.runtime.worker import Worker
-from bridge.state.store import LmdbStore, Store
+from bridge.state.store import LmdbStore, Store, temporary_store
 
 if TYPE_CHECKING:
     from bridge.config import Config, Source
@@ -127,6 +128,7 @@ class Daemon:
             limits=config.limits,
             report=watch,
             boot=boot_id(),
+            open_spool=partial(temporary_store, config.state_directory / config.application / f"{name}.spool"),
         )
 
 

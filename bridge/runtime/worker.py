@@ -16,10 +16,13 @@ The order that makes it exactly once
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from weakref import WeakSet
 
 import msgspec
 
 from bridge.core.pipeline import Pipeline
+from bridge.core.spool import Spool, Storage
 from bridge.errors import Fenced, Retriable, StateLost
 from bridge.model import Clock, InputPartition, Kafka, MappingSet, Membership, Publisher, Reader, SourceSettings
 from bridge.runtime.crash import crash_point
@@ -37,7 +40,7 @@ class Limits(msgspec.Struct, frozen=True):
     commit_seconds: float = 0.1
     idle_commit_seconds: float = 5.0
     refresh_offsets_seconds: float = 1800.0
-    read_ahead_rows_max: int = 50_000
+    read_ahead_rows_max: int = 100_000
     incomplete_after_seconds: float = 60.0
     state_cache_rows: int = 200_000
     back_off_seconds_max: float = 5.0
@@ -55,6 +58,7 @@ class _Short(msgspec.Struct):
         return all(positions.get(partition, 0) >= end for partition, end in (self.ends or {}).items())
 
 
+_BETWEEN_POLLS = 1.0  # seconds, while a large transaction is worked on
 _BEFORE_ENDS_ARE_ASKED = 1.0  # seconds; most rows come a moment after their END
 
 
@@ -72,7 +76,18 @@ class Session:
         kafka = worker.kafka
         self._publisher: Publisher = kafka.publisher(membership)
         self._reader: Reader = kafka.reader()
-        self._state = RowState(worker.open_store(worker.discard), worker.mappings, self._limits.state_cache_rows)
+        self._spools: WeakSet[Storage] = WeakSet()
+        self._alive_at = self._now()
+        limits = self._limits
+        self._new_spool = None if worker.open_spool is None else partial(self._make_spool, worker.open_spool)
+        self._state = RowState(
+            worker.open_store(worker.discard),
+            worker.mappings,
+            limits.state_cache_rows,
+            self._new_spool,
+            # what is more than an ordinary Kafka transaction holds
+            max(worker.source.transaction_rows_in_memory_max, limits.commit_rows + limits.read_records_max),
+        )
         try:
             self._publisher.open()
             self._restore = Restore(kafka.changelog(), self._state, self._clock, worker.boot, self._report)
@@ -91,7 +106,9 @@ class Session:
     def _new_pipeline(self, worker: Worker) -> Pipeline:
         reader = self._reader
         partitions = reader.partitions()
-        pipeline = Pipeline(worker.source, worker.mappings, self._state, partitions, self._lap)
+        pipeline = Pipeline(
+            worker.source, worker.mappings, self._state, partitions, self._lap, new_spool=self._new_spool
+        )
         known = pipeline.checkpoint.inputs()
         pipeline.start_at(reader.seek({partition: known.get(partition, -1) for partition in partitions}))
         return pipeline
@@ -101,13 +118,32 @@ class Session:
         self._reader.close()
         self._publisher.close()
         self._state.close()
+        for storage in list(self._spools):
+            storage.close()
+
+    def _make_spool(self, open_spool: Callable[[], Storage]) -> Spool:
+        """Room for a source transaction that is too large for memory; each part that is written shows that all is well."""
+        storage = open_spool()
+        self._spools.add(storage)
+        return Spool(storage, written=self._keep_alive)
+
+    def _keep_alive(self) -> None:
+        """In the middle of a large transaction: the group wants to be polled, and health to be told. Raises Fenced."""
+        now = self._now()
+        if now - self._alive_at >= _BETWEEN_POLLS:
+            self._alive_at = now
+            self._report.tick()
+            self._poll()
+
+    def _poll(self) -> None:
+        if not self._membership.poll():
+            raise Fenced("the consumer group gave the source to another process")
 
     # -- the loop's body -----------------------------------------------------------------------------------------------
 
     def cycle(self) -> None:
         """One round: read, receive, and commit when it is due. Raises Fenced, Retriable, StateLost and what stops."""
-        if not self._membership.poll():
-            raise Fenced("the consumer group gave the source to another process")
+        self._poll()
         reader, pipeline, limits = self._reader, self._pipeline, self._limits
         self._lapped = self._clock.now()
         records = reader.read(limits.read_records_max, 0.02 if pipeline.pending else 0.1)
@@ -204,9 +240,10 @@ class Worker:
     """One source in one process: stands by, owns, works, and recovers. ``step`` never blocks for long.
 
     ``open_store(discard)`` opens the local store, empty if ``discard`` says that its files are not to be trusted.
+    ``open_spool`` gives temporary storage for large transactions; without it they are held in memory.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the ports of one source
         self,
         source: SourceSettings,
         mappings: MappingSet,
@@ -217,6 +254,7 @@ class Worker:
         limits: Limits | None = None,
         report: Report | None = None,
         boot: str = "",
+        open_spool: Callable[[], Storage] | None = None,
     ) -> None:
         self.source = source
         self.mappings = mappings
@@ -226,6 +264,7 @@ class Worker:
         self.limits = limits or Limits()
         self.report = report or Report()
         self.boot = boot
+        self.open_spool = open_spool
         self._membership: Membership | None = None
         self._session: Session | None = None
         self._failures = 0

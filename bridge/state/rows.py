@@ -9,46 +9,36 @@ Keys in the changelog and in the store: ``r`` table NUL row key · ``m`` name. I
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
 from itertools import islice
 from typing import Any
 
-import msgspec
-
 from bridge.core.collapse import StoredRow
 from bridge.core.joins import Indexes, Join, Move
+from bridge.core.spool import NewSpool, index_prefix, pack, unpack
 from bridge.errors import Fatal
-from bridge.model import UNKNOWN, ChangelogRecord, MappingSet
+from bridge.model import ChangelogRecord, MappingSet
+from bridge.state.spilled import Spilled, SpilledChanges
 from bridge.state.store import Store
-
-_UNKNOWN_CODE = 1
-_LONGEST_JOIN = 200  # longer join values end in a hash, so that an index entry's prefix stays whole in the store's keys
-
-
-def _encode_unknown(value: Any) -> Any:
-    if value is UNKNOWN:
-        return msgspec.msgpack.Ext(_UNKNOWN_CODE, b"")
-    raise NotImplementedError(type(value).__name__)
-
-
-def _decode_unknown(code: int, _data: memoryview) -> Any:
-    if code != _UNKNOWN_CODE:
-        raise ValueError(code)
-    return UNKNOWN
-
-
-_encode = msgspec.msgpack.Encoder(enc_hook=_encode_unknown).encode
-_decode = msgspec.msgpack.Decoder(tuple, ext_hook=_decode_unknown).decode
 
 
 class RowState:
     """The state of one source over a local store, with the columns and indexes that its mappings use.
 
     ``cache_rows``: how many rows and index entries are held in memory (two generations of half as many each).
+    ``new_spool`` gives room for changes of more than ``dirty_max`` rows, until they are committed.
     """
 
-    def __init__(self, store: Store, mappings: MappingSet, cache_rows: int = 200_000) -> None:
+    def __init__(
+        self,
+        store: Store,
+        mappings: MappingSet,
+        cache_rows: int = 200_000,
+        new_spool: NewSpool | None = None,
+        dirty_max: int = sys.maxsize,
+    ) -> None:
         self._store = store
         self._layouts = {table: layout.columns for table, layout in sorted(mappings.layouts.items())}
         self._widths = [len(columns) for columns in self._layouts.values()]
@@ -62,6 +52,10 @@ class RowState:
         self._dirty_meta: dict[bytes, bytes | None] = {}
         self._dirty_index: dict[tuple[int, Join], dict[bytes, bool]] = {}
         self._taken: list[tuple[bytes, bytes | None]] = []
+        self._new_spool = new_spool
+        self._dirty_max = sys.maxsize if new_spool is None else dirty_max
+        self._spilled: Spilled | None = None
+        self._taken_spilled: list[Spilled] = []
 
     # -- rows ----------------------------------------------------------------------------------------------------------
 
@@ -77,7 +71,7 @@ class RowState:
         if key in self._old:
             stored = self._old[key]
         else:
-            data = self._store.get(key)
+            data = self._store.get(key) if self._spilled is None else self._spilled.get(key, self._store)
             stored = None if data is None else self._row(data)
         self._remember(key, stored)
         return stored
@@ -94,6 +88,8 @@ class RowState:
             if new is not None:
                 self._keys((index, new)).add(row_key)
                 self._dirty_index.setdefault((index, new), {})[row_key] = True
+        if len(self._dirty) > self._dirty_max:
+            self._spill()
 
     def children(self, index: int, join: Join) -> Collection[bytes]:
         """Keys of the rows that join on these values, in no particular order; not to be changed."""
@@ -107,6 +103,8 @@ class RowState:
         keys = self._old.get(place)
         if keys is None:
             keys = set(self._store.scan(index_prefix(*place)))
+            if self._spilled is not None:
+                self._spilled.move(keys, index_prefix(*place))
         self._remember(place, keys)
         return keys
 
@@ -123,7 +121,7 @@ class RowState:
             }
 
     def _row(self, data: bytes) -> StoredRow:
-        values = _decode(data)
+        values = unpack(data)
         return StoredRow(values[0], values[1], values[2:])
 
     def rows_after(self, table: int, place: bytes, limit: int) -> list[tuple[bytes, StoredRow]]:
@@ -155,12 +153,28 @@ class RowState:
 
     # -- commit --------------------------------------------------------------------------------------------------------
 
-    def take_changes(self) -> list[ChangelogRecord]:
+    def _spill(self) -> None:
+        """Move what is dirty out of memory."""
+        if self._new_spool is None:
+            return
+        self._spilled = self._spilled or Spilled(self._new_spool())
+        for key, stored in self._dirty.items():
+            self._spilled.put(key, None if stored is None else pack((stored.position, stored.flags, *stored.row)))
+        for place, changed in self._dirty_index.items():
+            self._spilled.put_moves(index_prefix(*place), changed)
+        self._dirty, self._dirty_index = {}, {}
+
+    def take_changes(self) -> Collection[ChangelogRecord]:
         """Everything changed since the last call, as changelog records; ``committed`` must follow, or the state be dropped."""
-        records = []
+        records: list[ChangelogRecord] = []
+        spilled = self._spilled
+        if spilled is not None:
+            self._spill()
+            self._taken_spilled.append(spilled)
+            self._spilled = None
         store: list[tuple[bytes, bytes | None]] = []
         for key, stored in self._dirty.items():
-            value = None if stored is None else _encode((stored.position, stored.flags, *stored.row))
+            value = None if stored is None else pack((stored.position, stored.flags, *stored.row))
             record = ChangelogRecord(key, value)
             records.append(record)
             store.append(record)
@@ -173,13 +187,24 @@ class RowState:
             store.extend((prefix + row_key, row_key if there else None) for row_key, there in changed.items())
         self._dirty, self._dirty_meta, self._dirty_index = {}, {}, {}
         self._taken.extend(store)
-        return records
+        return records if spilled is None else SpilledChanges(spilled, records)
 
     def committed(self, stamp: bytes) -> None:
         """The Kafka transaction with what ``take_changes`` gave is committed: write it to the store, with a new stamp."""
         taken, self._taken = self._taken, []
         taken.append((b"s", stamp))
+        if self._taken_spilled:
+            self._write_spilled()
         self._store.write(taken)
+
+    def _write_spilled(self) -> None:
+        """In parts, so that memory stays bounded. Without a stamp nobody trusts the store until all of it is there."""
+        self._store.write([(b"s", None)])
+        for spilled in self._taken_spilled:
+            for part in spilled.parts():
+                self._store.write(part)
+            spilled.close()
+        self._taken_spilled = []
 
     # -- shape ---------------------------------------------------------------------------------------------------------
 
@@ -235,6 +260,9 @@ class RowState:
         self._young, self._old = {}, {}
 
     def close(self) -> None:
+        for spilled in (self._spilled, *self._taken_spilled):
+            if spilled is not None:
+                spilled.close()
         self._store.close()
 
 
@@ -246,14 +274,6 @@ def other_columns(difference: str) -> Fatal:
         "and start it from the beginning of its topics, or take the change back",
         code="B503",
     )
-
-
-def index_prefix(index: int, join: Join) -> bytes:
-    """``i``, index number (2 bytes), length (2 bytes), join value."""
-    value = _encode(join)
-    if len(value) > _LONGEST_JOIN:
-        value = value[:_LONGEST_JOIN] + blake2b(value, digest_size=32).digest()
-    return b"i" + index.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value
 
 
 def _split(key: bytes) -> tuple[bytes, bytes]:

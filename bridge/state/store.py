@@ -7,9 +7,11 @@ after a crash of the machine the store is not trusted, which the boot id in its 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Protocol
 
 import lmdb
@@ -146,6 +148,15 @@ class LmdbStore:
     def close(self) -> None:
         self._read.abort()
         self._env.close()
+
+
+def temporary_store(directory: Path) -> LmdbStore:
+    """A store whose files have no name any more: it ends with the process, however that ends."""
+    directory.mkdir(parents=True, exist_ok=True)
+    place = Path(mkdtemp(prefix="spool-", dir=directory))
+    store = LmdbStore(place)
+    shutil.rmtree(place)
+    return store
 
 
 def family_of(key: bytes) -> bytes:

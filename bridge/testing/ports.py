@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -175,11 +175,12 @@ class FakePublisher:
 
     def publish(
         self,
-        records: Sequence[OutboundRecord],
-        changelog: Sequence[ChangelogRecord],
+        records: Collection[OutboundRecord],
+        changelog: Collection[ChangelogRecord],
         offsets: dict[InputPartition, int],
     ) -> int:
         broker, faults, process = self.broker, self.process.faults, self.process
+        records, changelog = list(records), list(changelog)
         name, epoch = self.topics.transactional_id, self.epoch
         process.point("publish.begin")
         process.fail("publish before", faults.publish_before)

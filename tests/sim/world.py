@@ -11,11 +11,14 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 
+import msgspec
+
+from bridge.core.spool import Storage
 from bridge.errors import Fenced, StateLost
 from bridge.model import MappingSet, SourceSettings
 from bridge.runtime.report import Report
 from bridge.runtime.worker import Limits, Worker
-from bridge.state.store import LmdbStore, MemoryStore, Store
+from bridge.state.store import LmdbStore, MemoryStore, Store, temporary_store
 from bridge.testing import Broker, Crash, FakeKafka, Faults, Process, SourceTopics
 from tests.sim.debezium import Send
 from tests.sim.mappings import DEAD_LETTERS, OUTPUTS
@@ -182,6 +185,7 @@ class Chaos:
     stops: float = 0.0
     damage: float = 0.0
     real_store: bool = False
+    rows_in_memory: int = 20_000  # of one source transaction; the rest is spooled
 
     @staticmethod
     def random(rng: Random) -> Chaos:
@@ -219,6 +223,7 @@ class Chaos:
             stops=rng.choice((0.0, 0.0, 0.01)),
             damage=rng.choice((0.0, 0.0, 0.3)),
             real_store=rng.random() < 0.03,
+            rows_in_memory=rng.choice((1, 3, 20_000)),
         )
 
     @staticmethod
@@ -254,6 +259,7 @@ class Machine:
             world.broker.clock,
             limits=world.chaos.limits,
             report=self.report,
+            open_spool=self._open_spool,
         )
 
     def _open_store(self, discard: bool) -> Store:  # noqa: FBT001 - the worker's callback
@@ -264,6 +270,11 @@ class Machine:
         damaged = not discard and world.rng.random() < world.chaos.damage
         good_reads = world.rng.randint(1, 60) if damaged else None
         return PointStore(self.disk.open(), self.process, good_reads, self.disk.close)
+
+    def _open_spool(self) -> Storage:
+        directory = self.world.directory
+        self.world.reached["spooled"] += 1
+        return MemoryStore() if directory is None else temporary_store(directory / "spools")
 
     def step(self, *, stop: bool = False) -> None:
         """One round of the worker; or its end by SIGTERM, and a new start."""
@@ -313,7 +324,7 @@ class World:
     ) -> None:
         self.scenario = scenario
         self.mappings = mappings
-        self.settings = settings
+        self.settings = msgspec.structs.replace(settings, transaction_rows_in_memory_max=chaos.rows_in_memory)
         self.chaos = chaos
         self.seed = seed
         self.rng = Random(f"world/{seed}")
