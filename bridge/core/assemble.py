@@ -196,15 +196,13 @@ class Assemble:
     def needed(self) -> set[int]:
         """The partitions that must not be paused: nothing is queued there, or something waits until they are read past."""
         everything = range(len(self._queues))
-        if self._seeds and self.snapshot_position is None:
-            return set(everything)
         needed = {partition for partition in everything if not self._queues[partition].rows}
         needed.discard(self._markers)
         if len(self._pending) <= 1:
             needed.add(self._markers)
         if self._pending and self._pending[0].barrier:
             head = self._pending[0]
-            needed.update(p for p in everything if head.restarted or not self._is_past(head, p))
+            needed.update(p for p in self._to_pass(head) if head.restarted or not self._is_past(head, p))
         return needed
 
     # -- markers -----------------------------------------------------------------------------------------------------
@@ -494,7 +492,14 @@ class Assemble:
             self._emit_seed(seed)
 
     def _all_past(self, head: Pending) -> bool:
-        return head.ends is not None and all(self._is_past(head, partition) for partition in range(len(self._queues)))
+        return head.ends is not None and all(self._is_past(head, partition) for partition in self._to_pass(head))
+
+    def _to_pass(self, head: Pending) -> list[int]:
+        """What must be read past a transaction with a barrier. Seeds do not lie among the markers, of which there may be millions."""
+        everything = range(len(self._queues))
+        if head.restarted or head.exceeds():
+            return list(everything)
+        return [partition for partition in everything if partition != self._markers]
 
     def _is_past(self, head: Pending, partition: int) -> bool:
         queue = self._queues[partition]

@@ -291,8 +291,13 @@ class Pipeline:
     def oldest_open_ms(self) -> int | None:
         return self._assemble.oldest_open_ms()
 
+    @property
+    def read_ahead(self) -> int:
+        """Rows that were read and not taken for a transaction yet."""
+        return sum(self._assemble.backlog().values())
+
     def crowded(self, limit: int) -> tuple[set[InputPartition], set[InputPartition]]:
-        """Partitions read too far ahead (more than ``limit`` rows), and those that may go on (less than half of it)."""
+        """Partitions read too far ahead (all together hold more than ``limit`` rows), and those that may go on."""
         pause, resume = self._assemble.crowded(limit)
         return {self.partitions[number] for number in pause}, {self.partitions[number] for number in resume}
 

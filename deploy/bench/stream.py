@@ -286,6 +286,20 @@ class Order:
         self.touch()
         self._stream.happened("OrderPlaced")
 
+    def import_placed(self) -> None:
+        """An order that was placed elsewhere: each of its rows is written once."""
+        self._header["ord_stat"] = "P"
+        self._header["plc_dt"] = self._stream.timestamp()
+        for number in range(1, self._planned_lines + 1):
+            line = self._line(number)
+            line["prc_cents"] = self._stream.dice().randrange(99, 20_000)
+            self._header["tot_cents"] += line["qty"] * line["prc_cents"]
+            self._write_line("c", line)
+        self._payment["amt_cents"] = self._header["tot_cents"]
+        self._write_payment("c")
+        self._insert_header()
+        self._stream.happened("OrderPlaced")
+
     def touch(self) -> None:
         """A screen was opened and closed: counter and time of the header change, nothing else."""
         self._write_header("u")
@@ -336,22 +350,26 @@ class Order:
         """Each line is inserted, priced by an update, and added to the total of the header."""
         dice = self._stream.dice()
         for number in range(1, self._planned_lines + 1):
-            line: Row = {
-                "ord_no": self._header["ord_no"],
-                "line_no": number,
-                "itm_cd": f"SKU-{dice.randrange(10_000)}".ljust(12),
-                "qty": dice.randrange(1, 6),
-                "prc_cents": 0,
-                "shp_flg": "N",
-                "whs_cd": "W01 ",
-                "upd_ts": 0,
-            }
+            line = self._line(number)
             self._lines.append(line)
             self._write_line("c", line)
             line["prc_cents"] = dice.randrange(99, 20_000)
             self._write_line("u", line)
             self._header["tot_cents"] += line["qty"] * line["prc_cents"]
             self._write_header("u")
+
+    def _line(self, number: int) -> Row:
+        dice = self._stream.dice()
+        return {
+            "ord_no": self._header["ord_no"],
+            "line_no": number,
+            "itm_cd": f"SKU-{dice.randrange(10_000)}".ljust(12),
+            "qty": dice.randrange(1, 6),
+            "prc_cents": 0,
+            "shp_flg": "N",
+            "whs_cd": "W01 ",
+            "upd_ts": 0,
+        }
 
     def _write_header(self, op: str) -> None:
         self._header["upd_cnt"] += 1
