@@ -32,7 +32,7 @@ class Drive:
         for record in records:
             place = InputPartition("log" if single_log else record.topic, 0)
             queue = self.queues.setdefault(place, deque())
-            queue.append(PlainRecord(place.topic, 0, len(queue), record.key, record.value, record.headers))
+            queue.append(PlainRecord(place.topic, 0, len(queue), record.key, record.value, [*record.headers]))
         self.ends = {place: len(queue) for place, queue in self.queues.items()}
         self.positions = dict.fromkeys(self.queues, 0)
         topics = sorted({place.topic for place in self.queues})

@@ -495,7 +495,7 @@ class Assemble:
         return head.ends is not None and all(self._is_past(head, partition) for partition in self._to_pass(head))
 
     def _to_pass(self, head: Pending) -> list[int]:
-        """What must be read past a transaction with a barrier. Seeds do not lie among the markers, of which there may be millions."""
+        """What must be read past a transaction with a barrier. Among the markers, maybe millions, lie no seeds."""
         everything = range(len(self._queues))
         if head.restarted or head.exceeds():
             return list(everything)

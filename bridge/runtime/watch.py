@@ -24,6 +24,7 @@ class Watch(Report):
         self._log = get_logger().bind(source=source)
         self._state = ""
         self._said = 0.0
+        self._restoring: tuple[float, int] | None = None  # since when, from which offset
         self._incomplete_said = False
 
     def tick(self) -> None:
@@ -41,9 +42,24 @@ class Watch(Report):
         self._health.tick()
         self._metrics.restore_progress(self._source, offset, end)
         now = time.monotonic()
-        if now - self._said > _RESTORE_LOG_SECONDS:
-            self._said = now
-            self._log.info("restore", changelog_offset=offset, end_offset=end)
+        if self._restoring is None:
+            self._restoring = (now, offset)
+        since, start = self._restoring
+        done = offset >= end
+        if done:
+            self._restoring = None
+        if now - self._said <= _RESTORE_LOG_SECONDS and not (done and self._said > since):
+            return
+        self._said = now
+        rate = (offset - start) / max(now - since, 0.001)
+        self._log.info(
+            "restore",
+            changelog_offset=offset,
+            end_offset=end,
+            percent=round(100 * offset / max(end, 1), 1),
+            records_per_s=round(rate),
+            seconds_left=round((end - offset) / rate) if rate else None,
+        )
 
     def steps(self, seconds: dict[str, float]) -> None:
         for step, spent in seconds.items():

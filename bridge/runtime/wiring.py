@@ -36,6 +36,8 @@ def kafka_for(config: Config, source: Source, mappings: MappingSet) -> Confluent
             client_id=identity,
             session_timeout_ms=int(config.session_timeout_seconds * 1000),
             transaction_timeout_ms=int(config.transaction_timeout_seconds * 1000),
+            # the group is not polled while a large transaction is written
+            max_poll_interval_ms=int((config.transaction_timeout_seconds + 240) * 1000),
         ),
         crash_point,
     )

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 from bridge.core.collapse import StoredRow
@@ -22,6 +23,8 @@ from bridge.errors import Fatal
 from bridge.model import ChangelogRecord, MappingSet
 from bridge.state.spilled import Spilled, SpilledChanges
 from bridge.state.store import Store
+
+_key = itemgetter(0)
 
 
 class RowState:
@@ -232,6 +235,7 @@ class RowState:
                 items.extend(self._restored_row(key, value))
             elif kind == b"m":
                 items.append((key, None if value is None else _encode_named(key[1:], value)))
+        items.sort(key=_key)  # neighbours are on one page of the store
         items.append((b"s", stamp))
         self._store.write(items)
 

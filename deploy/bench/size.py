@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import yaml
 from confluent_kafka import Consumer, TopicPartition
 
 from deploy.bench import bridge_config
@@ -26,6 +27,7 @@ from deploy.bench.topics import TIMEOUT_SECONDS, count_records, event_type, fill
 from deploy.stack import Stack
 
 STACK_HOME = Path(__file__).resolve().parents[2] / ".stack" / "run" / "size"
+SESSION_SECONDS = 6  # how long a killed bridge is missed
 PATIENCE_SECONDS = 1800.0
 
 
@@ -42,6 +44,9 @@ class LargeTransaction:
         self._directory = directory
         fill(bootstrap, self.stream, lambda _: None)
         self.setup = bridge_config.write(directory / name, name, bootstrap, self.stream)
+        config = yaml.safe_load(self.setup.config.read_text())
+        config["limits"] = {"session_timeout_seconds": SESSION_SECONDS}
+        self.setup.config.write_text(yaml.safe_dump(config))
         self.setup.prepare()
         self._watcher = Consumer(
             {"bootstrap.servers": bootstrap, "group.id": "watch", "isolation.level": "read_uncommitted"}

@@ -1,0 +1,24 @@
+"""One source transaction of very many rows: all of its events or none, in bounded memory, whatever is killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deploy.bench.size import LargeTransaction
+from deploy.stack import Stack
+
+pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(600)]
+
+ROWS = 100_000  # `python -m deploy.bench.size transaction` does the same with 1,000,000
+ANONYMOUS_MIB = 400  # librdkafka's queues and the state's cache are most of it, and do not grow with the transaction
+
+
+def test_a_large_transaction_comes_whole_and_once(kafka_stack: Stack, tmp_path: Path) -> None:
+    large = LargeTransaction(kafka_stack.bootstrap, tmp_path, ROWS, "test-large")
+    large.killed_in_the_middle()
+    assert large.seen() == 0, "events of a transaction that is not whole"
+    took = large.ends()
+    large.check()
+    assert took["anonymous_mib"] < ANONYMOUS_MIB
