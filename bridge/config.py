@@ -369,7 +369,7 @@ def _config(data: dict[str, Any], catalogs: dict[str, Catalog], base: Path) -> C
         name: Source(
             _settings(name, source, parts["errors"], released),
             source.get("changelog_topic", f"{application}.{name}.changelog"),
-            catalogs.get(name),
+            _as_sent(source, catalogs.get(name)),
             base / source["catalog"] if "catalog" in source else None,
             _database(source),
         )
@@ -392,6 +392,11 @@ def _config(data: dict[str, Any], catalogs: dict[str, Catalog], base: Path) -> C
         transaction,
         _tokenise(data.get("tokens")),
     )
+
+
+def _as_sent(source: dict[str, Any], found: Catalog | None) -> Catalog | None:
+    """The types as the connector sends them: decimals are doubles in that mode."""
+    return catalog.as_doubles(found) if found and source.get("decimal_handling_mode") == "double" else found
 
 
 def _tokenise(tokens: dict[str, str] | None) -> Tokenise | None:

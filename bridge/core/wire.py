@@ -263,7 +263,7 @@ def from_schema(
 # -- the same from the database's own words for a type, and the connector's modes ----------------------------------------
 
 _SQL_TYPE = re.compile(
-    r"\s*([a-z][a-z0-9_ ]*?)\s*(?:\((\d+)(?:\s*,\s*(-?\d+))?\))?\s*"
+    r"\s*([a-z][a-z0-9_ ]*?)\s*(?:\(\s*(\d+)\s*(?:,\s*(-?\d+)\s*)?\))?\s*"
     r"((?:with(?:out)? time zone|unsigned|zerofill|\s)*)((?:\[\d*\])*)\s*",
     re.IGNORECASE,
 )

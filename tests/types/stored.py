@@ -14,7 +14,7 @@ import yaml
 
 from bridge.core.columns import TableDecoder
 from bridge.mapping.catalog import Catalog, read
-from bridge.model import MODES, UNKNOWN, Layout, Modes
+from bridge.model import MODES, UNKNOWN, Layout, Modes, PlainRecord
 
 HERE = Path(__file__).parent
 SERVERS = ("postgresql", "mariadb")
@@ -30,6 +30,12 @@ class Stored(NamedTuple):
     id: int
     schema: str
     image: str
+
+    def plain(self, schema: str) -> PlainRecord:
+        """The record, as a capture has it."""
+        source = {"connector": "mariadb" if schema == "shop" else "postgresql", "schema": schema, "table": self.table}
+        payload = f'{{"source":{json.dumps(source)},"after":{self.image}}}'
+        return PlainRecord("log", 0, 0, b'{"id":1}', f'{{"schema":{self.schema},"payload":{payload}}}'.encode())
 
     @property
     def wire(self) -> dict[str, Any]:
@@ -71,7 +77,8 @@ def records(server: str) -> tuple[Stored, ...]:
 
 
 def _records(server: str) -> Iterator[Stored]:
-    name, schemas = "", {}
+    name = ""
+    schemas: dict[str, str] = {}
     with gzip.open(HERE / f"{server}.jsonl.gz", "rt") as file:
         for line in file:
             about = json.loads(line)
@@ -89,8 +96,17 @@ def _records(server: str) -> Iterator[Stored]:
 class Reader:
     """Decodes one set's rows of one table: by their inline schema, or by catalog and modes."""
 
-    def __init__(self, server: str, set_name: str, table: str, *, inline: bool, known: bool = True) -> None:
-        self.types = types(server, table)
+    def __init__(
+        self,
+        server: str,
+        set_name: str,
+        table: str,
+        *,
+        inline: bool,
+        known: bool = True,
+        sql: dict[str, str] | None = None,
+    ) -> None:
+        self.types = types(server, table) if sql is None else sql
         names = tuple(self.types)
         layout = Layout(table, names, tuple(self.types.values()) if known else ())
         self._decoder = TableDecoder(layout, 0, modes(server, set_name), server)
@@ -103,8 +119,8 @@ class Reader:
         found = self._decoder.row(msgspec.Raw(record.image.encode()))
         assert found is not None
         found = self._decoder.without_placeholders(found)
-        return {
-            name: value
-            for name, value in zip(self.types, found, strict=True)
-            if value is not UNKNOWN or name in record.wire
-        }
+        row = dict(zip(self.types, found, strict=True))
+        if UNKNOWN in row.values():
+            wire = record.wire
+            row = {name: value for name, value in row.items() if value is not UNKNOWN or name in wire}
+        return row
