@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,12 @@ SCHEMA: dict[str, Any] = _object(
                     "decimal_handling_mode": {"enum": ["precise", "string", "double"]},
                     "dead_letter_topic": _TOPIC,
                     "changelog_topic": _TOPIC,
+                    "tables": {
+                        "type": "object",
+                        "additionalProperties": _object(
+                            {"filtered": {"type": "boolean"}, "truncate": {"enum": ["report", "stop", "forget"]}}
+                        ),
+                    },
                     "database": _object(
                         {
                             "host": {"type": "string", "minLength": 1},
@@ -120,6 +127,7 @@ class Source(msgspec.Struct, frozen=True):
     changelog_topic: str
     catalog: Catalog | None
     catalog_file: Path | None = None
+    tables: tuple[str, ...] = ()  # those that the config says something of
     database: Database | None = None  # for `bridge introspect` and `bridge init` alone
 
     @property
@@ -267,7 +275,25 @@ def _source_problems(located: Located) -> list[Diagnostic]:
             text = f"sources.{name}: {missing!r} is missing"
             hint = "the connector writes BEGIN and END to <topic.prefix>.transaction when provide.transaction.metadata=true"
             problems.append(located.diagnostic("C003", text, located.index(path, key=True), hint))
+        problems += _filter_problems(located, source, path)
     return problems
+
+
+def _filter_problems(located: Located, source: dict[str, Any], path: tuple[str | int, ...]) -> list[Diagnostic]:
+    tables = source.get("tables")
+    if "log" in source or not isinstance(tables, dict):
+        return []
+    hint = "route rows and markers into one log (see README), or let the connector send every row"
+    return [
+        located.diagnostic(
+            "C013",
+            f"{table} cannot be filtered: with a topic per table only END's counts tell when a transaction is whole",
+            located.index((*path, "tables", table, "filtered")),
+            hint,
+        )
+        for table, policy in tables.items()
+        if isinstance(policy, dict) and policy.get("filtered") is True
+    ]
 
 
 # -- text from outside -------------------------------------------------------------------------------------------------
@@ -361,6 +387,7 @@ def _config(data: dict[str, Any], catalogs: dict[str, Catalog], base: Path) -> C
             source.get("changelog_topic", f"{application}.{name}.changelog"),
             catalogs.get(name),
             base / source["catalog"] if "catalog" in source else None,
+            tuple(source.get("tables", ())),
             _database(source),
         )
         for name, source in data["sources"].items()
@@ -388,7 +415,23 @@ def _tokenise(tokens: dict[str, str] | None) -> Tokenise | None:
     return None if tokens is None else keyed(tokens["key_id"], tokens["key"].encode())
 
 
+def unknown_tables(path: Path, source: Source, tables: Collection[str]) -> list[Diagnostic]:
+    """Tables of a source's ``tables`` that no mapping reads: what is said of them would pass in silence."""
+    unknown = sorted(set(source.tables) - set(tables))
+    return [
+        Diagnostic(
+            "C014",
+            f"sources.{source.settings.name}.tables: no mapping reads {table}",
+            str(path),
+            hint=f"mapped: {', '.join(sorted(tables))}",
+        )
+        for table in unknown
+    ]
+
+
 def _settings(name: str, source: dict[str, Any], errors: dict[str, Any], released: int) -> SourceSettings:
+    tables = source.get("tables", {})
+    truncate = {table: policy.get("truncate", "report") for table, policy in tables.items()}
     return SourceSettings(
         name=name,
         connector=source["connector"],
@@ -401,6 +444,8 @@ def _settings(name: str, source: dict[str, Any], errors: dict[str, Any], release
         released_positions_max=released,
         max_share=errors["max_share"],
         of_last=errors["of_last"],
+        filtered=frozenset(table for table, policy in tables.items() if policy.get("filtered")),
+        truncate={table: policy for table, policy in truncate.items() if policy != "report"},
     )
 
 
