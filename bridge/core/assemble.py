@@ -21,7 +21,7 @@ proves completeness and the counts are an assertion.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from bridge.core.connectors import Connector
 from bridge.core.decode import ChangeEvent, CollectionCount, TransactionMarker
@@ -29,7 +29,7 @@ from bridge.core.history import Decisions, history_of, own, start_of
 from bridge.core.released import Released
 from bridge.core.transaction import Item, Pending, Queue, Seeds, SourceTransaction, Waiting, WaitingSeeds
 from bridge.errors import HistoryWentBack
-from bridge.model import InputPartition
+from bridge.model import InputPartition, SourceSettings
 
 
 class Assemble:
@@ -42,26 +42,23 @@ class Assemble:
         partitions: Sequence[InputPartition],
         markers: int,
         *,
-        single_log: bool,
-        signal_table: str,
+        source: SourceSettings,
         released: Released,
         snapshot_position: int | None = None,
-        source: str = "",
-        filtered: Collection[str] = (),
         conceded: Decisions | None = None,
     ) -> None:
         self.connector = connector
         self.partitions = list(partitions)
-        self.single_log = single_log
+        self.single_log = bool(source.log)
         self.duplicates = 0  # repeats dropped since the pipeline last asked
         self.released_short: list[Waiting] = []  # by decision, since the pipeline last asked
-        self._source = source
+        self._source = source.name
+        self._filtered = source.filtered
         self._table_numbers = table_numbers
-        self._counted = {name: number for name, number in table_numbers.items() if name not in filtered}
         self._conceded = conceded or {}
         self._history = 0
         self._markers = markers
-        self._signal_table = signal_table
+        self._signal_table = source.signal_table
         self._released = released
         self._queues = [Queue() for _ in partitions]
         self._of_table: dict[int, set[int]] = {}
@@ -245,13 +242,13 @@ class Assemble:
         self._groups[marker.group] = self._groups.get(marker.group, 0) + 1
 
     def _counts(self, collections: list[CollectionCount]) -> tuple[dict[int, int], bool]:
-        numbers = self._counted
+        numbers = self._table_numbers
         counts = {}
         signals = False
         for collection in collections:
             name = collection.data_collection
             number = numbers.get(name)
-            if number is not None:
+            if number is not None and name not in self._filtered:
                 counts[number] = collection.event_count
             if name == self._signal_table or name.endswith("." + self._signal_table):
                 signals = True
@@ -491,7 +488,11 @@ class Assemble:
             self._seeds_before(self._find_snapshot() + 1)
 
     def _find_snapshot(self) -> int:
-        initial = [seed.position for seed in self._seeds if seed.source.snapshot != "incremental"]
+        initial = [
+            seed.position
+            for seed in self._seeds
+            if seed.source.snapshot != "incremental" and not history_of(seed.position)
+        ]
         self.snapshot_position = min(initial, default=-1)
         return self.snapshot_position
 

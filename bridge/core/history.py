@@ -5,8 +5,8 @@ released transactions), a position of a later history is put above all of the ea
 stands in the bits from ``BITS`` up. Without a decision positions are what the connector writes.
 
 The decisions themselves are named values of the state, so that every replay decides the same:
-``accept\\0<offset of END>`` → per partition the offset where the new history begins;
-``release\\0<offset of END>`` → per partition the offset up to which the transaction's rows were looked for.
+``accept``, NUL, offset of END → per partition the offset where the new history begins;
+``release``, NUL, offset of END → per partition the offset up to which the transaction's rows were looked for.
 """
 
 from __future__ import annotations

@@ -133,12 +133,9 @@ class Pipeline:
             tables,
             self.partitions,
             markers,
-            single_log=bool(source.log),
-            signal_table=source.signal_table,
+            source=source,
             released=self._released,
             snapshot_position=self.checkpoint.snapshot_position,
-            source=source.name,
-            filtered=source.filtered,
             conceded=decisions(state.metas(RELEASE), RELEASE),
         )
         stepped = {
