@@ -7,7 +7,7 @@ They read in nobody's name; only ``decide`` writes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeGuard
 
 import msgspec
 
@@ -108,7 +108,7 @@ class Topics:
         wanted = known[-1][0]
         if wanted.position > last.position:
             raise _untold(self.markers, offset)
-        rows = {one: [(s.item, s) for s in some if isinstance(s.item, ChangeEvent)] for one, some in seen.items()}
+        rows = {one: [(s.item, s) for s in some if _is_row(s.item)] for one, some in seen.items()}
         runs = {s.run for some in rows.values() for _, s in some}
         old = {s.run for some in rows.values() for _, s in some if s.time_ms <= last_time}
         if "" in runs:
@@ -150,6 +150,10 @@ class Topics:
 
     def _seen(self, record: InboundRecord) -> list[Seen]:
         return [Seen(item, run_of(record), record.timestamp()[1]) for item in self._decode.records([record], 0)]
+
+
+def _is_row(item: ChangeEvent | TransactionMarker) -> TypeGuard[ChangeEvent]:
+    return isinstance(item, ChangeEvent) and item.op != "?"
 
 
 def _is_of_snapshot(row: ChangeEvent) -> bool:
