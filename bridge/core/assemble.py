@@ -223,7 +223,7 @@ class Assemble:
             raise self._went_back(marker, last)
         counts, signals = self._counts(marker.data_collections or [])
         restarted = first_offset is not None
-        is_first = history_of(last) != self._history
+        first_end = history_of(last) != self._history
         ends = self._conceded.get(marker.offset)
         pending = Pending(
             marker.group,
@@ -233,7 +233,7 @@ class Assemble:
             marker.offset,
             marker.offset if first_offset is None else first_offset,
             restarted,
-            barrier=not self.single_log and (restarted or is_first or signals or ends is not None),
+            barrier=not self.single_log and (restarted or first_end or signals or ends is not None),
             ends=None if ends is None else {n: ends.get(str(one), 0) for n, one in enumerate(self.partitions)},
             conceded=ends is not None,
         )
