@@ -415,17 +415,12 @@ def _tokenise(tokens: dict[str, str] | None) -> Tokenise | None:
     return None if tokens is None else keyed(tokens["key_id"], tokens["key"].encode())
 
 
-def unknown_tables(path: Path, source: Source, tables: Collection[str]) -> list[Diagnostic]:
-    """Tables of a source's ``tables`` that no mapping reads: what is said of them would pass in silence."""
-    unknown = sorted(set(source.tables) - set(tables))
+def unknown_tables(path: Path, source: str, tables: Collection[str], mapped: Collection[str]) -> list[Diagnostic]:
+    """Of a source's ``tables`` those that no mapping reads: what is said of them would pass in silence."""
+    hint = f"mapped: {', '.join(sorted(mapped))}"
     return [
-        Diagnostic(
-            "C014",
-            f"sources.{source.settings.name}.tables: no mapping reads {table}",
-            str(path),
-            hint=f"mapped: {', '.join(sorted(tables))}",
-        )
-        for table in unknown
+        Diagnostic("C014", f"sources.{source}.tables: no mapping reads {table}", str(path), hint=hint)
+        for table in sorted(set(tables) - set(mapped))
     ]
 
 

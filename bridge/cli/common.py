@@ -106,6 +106,7 @@ class Mappings(NamedTuple):
     files: list[tuple[str, str]]
     catalogs: dict[str, Catalog | None]
     anyone: Catalog | None = None
+    unusual: dict[str, tuple[str, ...]] = {}  # noqa: RUF012 - a NamedTuple's default; tables that the config speaks of
 
     def catalog(self, source: str) -> Catalog | None:
         return self.catalogs.get(source, self.anyone)
@@ -131,7 +132,8 @@ def mappings(arguments: argparse.Namespace) -> Mappings:
 
         config = load_config(arguments.config)
         catalogs = {name: source.catalog for name, source in config.sources.items()}
-        return Mappings(config.mappings, mapping_files(config.mappings), catalogs)
+        unusual = {name: source.tables for name, source in config.sources.items() if source.tables}
+        return Mappings(config.mappings, mapping_files(config.mappings), catalogs, unusual=unusual)
     catalog = None if arguments.catalog is None else catalog_file(arguments.catalog)
     return Mappings(arguments.mappings, mapping_files(arguments.mappings), {}, catalog)
 

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     unknown = [
         problem
         for name, source in config.sources.items()
-        for problem in unknown_tables(arguments.config, source, mappings[name].layouts)
+        for problem in unknown_tables(arguments.config, name, source.tables, mappings[name].layouts)
     ]
     if unknown:
         raise ConfigInvalid(unknown)
