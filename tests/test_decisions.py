@@ -250,15 +250,16 @@ def test_the_same_position_in_another_history_is_no_repeat(legacy: Legacy) -> No
     legacy.order(2, 200, 2, "N")
     legacy.run, legacy.last = "b", None
     legacy.time += 1000
-    legacy.seed(90, "ord", 7, "last_in_data_collection", no=7, st="R")
-    legacy.seed(90, "line", 70, "last", no=7, id=70, amt=1)
-    legacy.order(1, 100, 7, "P", op="u")
+    legacy.seed(90, "ord", 1, "last_in_data_collection", no=1, st="R")
+    legacy.seed(90, "line", 10, "last", no=1, id=10, amt=1)
+    legacy.order(1, 100, 1, "P", op="u")
     end = legacy.order(2, 150, 8, "N")
     with pytest.raises(HistoryWentBack):
         legacy.work()
     legacy.decide(ACCEPT, end)
     legacy.work()
-    assert [(e["orderId"], e["status"]) for e in legacy.events()] == [("1", "N"), ("2", "N"), ("7", "P"), ("8", "N")]
+    assert [(e["orderId"], e["status"]) for e in legacy.events()] == [("1", "N"), ("2", "N"), ("1", "P"), ("8", "N")]
+    assert len(set(legacy.ids())) == 4  # another history, another event
 
 
 def test_what_two_histories_share_is_not_told_twice(legacy: Legacy) -> None:

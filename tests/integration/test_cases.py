@@ -53,10 +53,13 @@ class Shop:
         self.legacy = Legacy(stack.postgres)
         self.kafka = AdminClient({"bootstrap.servers": stack.bootstrap})
         self.application = Application(stack.bootstrap, home, "bridged", PER_TABLE)
-        for path in self.application.mappings.iterdir():
+        self.use_mappings(self.application)
+
+    def use_mappings(self, application: Application) -> None:
+        for path in application.mappings.iterdir():
             path.unlink()
         for name, text in MAPPINGS.items():
-            (self.application.mappings / name).write_text(text.replace("EVENTS", self.application.events))
+            (application.mappings / name).write_text(text.replace("EVENTS", application.events))
 
     def open(self) -> None:
         self.legacy.commit(SCHEMA)
@@ -346,6 +349,26 @@ def test_a_transaction_whose_rows_never_come_is_released_by_decision(shop: Shop)
     assert told(shop.published(), 171, "status", "audits") == [("Changed", "N", 0), ("Changed", "P", 0)]
 
 
+def test_a_filtered_table_may_lack_rows_that_are_counted(shop: Shop) -> None:
+    """The same transaction in a single log: nothing is to be decided. With a topic per table the config is refused (C013)."""
+    inputs = {"log": "one.log", "tables": {DROPPED: {"filtered": True}}}
+    application = Application(shop.stack.bootstrap, shop.home, "filtered", inputs)
+    shop.use_mappings(application)
+    application.make_topics()
+    bridge = application.start()
+    try:
+        with Outsider(shop.stack.bootstrap, [application.events]) as outsider:
+            until = time.monotonic() + SECONDS
+            while len(told(outsider.records, 171)) < 2:
+                outsider.look()
+                assert bridge.alive(), bridge.tail()
+                assert time.monotonic() < until, bridge.tail()
+        assert told(outsider.records, 171, "status", "audits") == [("Changed", "N", 0), ("Changed", "P", 0)]
+        bridge.stop()
+    finally:
+        application.close()
+
+
 def position_in(error: dict[str, Any]) -> int:
     """The position that the error's command names."""
     words = json.dumps(error).split("--position ")
@@ -403,7 +426,7 @@ def test_a_restored_database_is_another_history(shop: Shop) -> None:
     shop.legacy.commit("UPDATE c_ord SET st = 'S' WHERE ord_no = 160", "UPDATE c_ord SET st = 'P' WHERE ord_no = 190")
     shop.wait("190", "P")
     found = shop.published()
-    assert found[: len(before)] == before or {r.header("ce_id") for r in before} <= {r.header("ce_id") for r in found}
+    assert {record.header("ce_id") for record in before} < {record.header("ce_id") for record in found}
     assert told(found, 160, "status", "noteSize")[-1] == ("Changed", "S", None)
     assert told(found, 190, "status") == [("Changed", "N"), ("Changed", "P")]
     ids = [record.header("ce_id") for record in found]
