@@ -240,7 +240,10 @@ def test_another_history_is_accepted_and_begins_anew(legacy: Legacy) -> None:
         ("2", "P", [7]),
     ]
     assert len(set(legacy.ids())) == len(told)
-    legacy.order(5, 400, 5, "N")
+    legacy.row(5, 401, "c", "ord", 5, no=5, st="N")
+    legacy.work()  # BEGIN and END are still on their way
+    legacy.begin(5, 400)
+    legacy.end(5, 409, ord=1)
     legacy.work()
     assert legacy.events()[-1]["orderId"] == "5"
 
@@ -253,6 +256,7 @@ def test_the_same_position_in_another_history_is_no_repeat(legacy: Legacy) -> No
     legacy.seed(90, "ord", 1, "last_in_data_collection", no=1, st="R")
     legacy.seed(90, "line", 10, "last", no=1, id=10, amt=1)
     legacy.order(1, 100, 1, "P", op="u")
+    legacy.work()  # it is taken for a repeat, and the checkpoint goes past it
     end = legacy.order(2, 150, 8, "N")
     with pytest.raises(HistoryWentBack):
         legacy.work()
@@ -265,7 +269,7 @@ def test_the_same_position_in_another_history_is_no_repeat(legacy: Legacy) -> No
 def test_what_two_histories_share_is_not_told_twice(legacy: Legacy) -> None:
     """A lagging replica took over: the connector goes on without a snapshot, and repeats what both have."""
     legacy.order(2, 200, 2, "N", 7)
-    legacy.order(3, 300, 3, "N", 8)
+    legacy.order(3, 300, 2, "Q", op="u")
     legacy.run, legacy.last = "b", 109
     legacy.time += 1000
     legacy.order(2, 200, 2, "N", 7)
@@ -275,7 +279,7 @@ def test_what_two_histories_share_is_not_told_twice(legacy: Legacy) -> None:
         legacy.work()
     legacy.decide(ACCEPT, end)
     legacy.work()
-    assert [e["orderId"] for e in legacy.events()] == ["1", "2", "3", "4", "2"]
+    assert [e["orderId"] + e["status"] for e in legacy.events()] == ["1N", "2N", "2Q", "4N", "2P"]
 
 
 def test_a_history_that_did_not_go_back_is_not_accepted(legacy: Legacy) -> None:
