@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,12 @@ SCHEMA: dict[str, Any] = _object(
                     **_MODES,
                     "dead_letter_topic": _TOPIC,
                     "changelog_topic": _TOPIC,
+                    "tables": {
+                        "type": "object",
+                        "additionalProperties": _object(
+                            {"filtered": {"type": "boolean"}, "truncate": {"enum": ["report", "stop", "forget"]}}
+                        ),
+                    },
                     "database": _object(
                         {
                             "host": {"type": "string", "minLength": 1},
@@ -130,6 +137,7 @@ class Source(msgspec.Struct, frozen=True):
     changelog_topic: str
     catalog: Catalog | None
     catalog_file: Path | None = None
+    tables: tuple[str, ...] = ()  # those that the config says something of
     database: Database | None = None  # for `bridge introspect` and `bridge init` alone
 
     @property
@@ -277,7 +285,25 @@ def _source_problems(located: Located) -> list[Diagnostic]:
             text = f"sources.{name}: {missing!r} is missing"
             hint = "the connector writes BEGIN and END to <topic.prefix>.transaction when provide.transaction.metadata=true"
             problems.append(located.diagnostic("C003", text, located.index(path, key=True), hint))
+        problems += _filter_problems(located, source, path)
     return problems
+
+
+def _filter_problems(located: Located, source: dict[str, Any], path: tuple[str | int, ...]) -> list[Diagnostic]:
+    tables = source.get("tables")
+    if "log" in source or not isinstance(tables, dict):
+        return []
+    hint = "route rows and markers into one log (see README), or let the connector send every row"
+    return [
+        located.diagnostic(
+            "C013",
+            f"{table} cannot be filtered: with a topic per table only END's counts tell when a transaction is whole",
+            located.index((*path, "tables", table, "filtered")),
+            hint,
+        )
+        for table, policy in tables.items()
+        if isinstance(policy, dict) and policy.get("filtered") is True
+    ]
 
 
 # -- text from outside -------------------------------------------------------------------------------------------------
@@ -371,6 +397,7 @@ def _config(data: dict[str, Any], catalogs: dict[str, Catalog], base: Path) -> C
             source.get("changelog_topic", f"{application}.{name}.changelog"),
             _as_sent(source, catalogs.get(name)),
             base / source["catalog"] if "catalog" in source else None,
+            tuple(source.get("tables", ())),
             _database(source),
         )
         for name, source in data["sources"].items()
@@ -403,7 +430,18 @@ def _tokenise(tokens: dict[str, str] | None) -> Tokenise | None:
     return None if tokens is None else keyed(tokens["key_id"], tokens["key"].encode())
 
 
+def unknown_tables(path: Path, source: str, tables: Collection[str], mapped: Collection[str]) -> list[Diagnostic]:
+    """Of a source's ``tables`` those that no mapping reads: what is said of them would pass in silence."""
+    hint = f"mapped: {', '.join(sorted(mapped))}"
+    return [
+        Diagnostic("C014", f"sources.{source}.tables: no mapping reads {table}", str(path), hint=hint)
+        for table in sorted(set(tables) - set(mapped))
+    ]
+
+
 def _settings(name: str, source: dict[str, Any], errors: dict[str, Any], released: int) -> SourceSettings:
+    tables = source.get("tables", {})
+    truncate = {table: policy.get("truncate", "report") for table, policy in tables.items()}
     return SourceSettings(
         name=name,
         connector=source["connector"],
@@ -416,6 +454,8 @@ def _settings(name: str, source: dict[str, Any], errors: dict[str, Any], release
         released_positions_max=released,
         max_share=errors["max_share"],
         of_last=errors["of_last"],
+        filtered=frozenset(table for table, policy in tables.items() if policy.get("filtered")),
+        truncate={table: policy for table, policy in truncate.items() if policy != "report"},
     )
 
 

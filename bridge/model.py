@@ -255,6 +255,8 @@ class SourceSettings(msgspec.Struct, frozen=True):
     released_positions_max: int = 1_000_000
     max_share: float = 0.5
     of_last: int = 200
+    filtered: frozenset[str] = frozenset()  # tables whose rows the connector drops some of: END's counts say nothing
+    truncate: dict[str, str] = {}  # tables whose policy is not `report`: stop | forget
     found_at_once: int = 10_000  # aggregates of the initial snapshot that one Kafka transaction tells of
 
 

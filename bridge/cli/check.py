@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
+from pathlib import Path
 
 from bridge.cli.common import Mappings, Subparsers, command, mappings, mappings_arguments
 from bridge.cli.output import FORMATS, print_problems
 from bridge.codes import explain
-from bridge.errors import Invalid, MappingInvalid
-from bridge.mapping import examine
+from bridge.errors import ConfigInvalid, Invalid, MappingInvalid
+from bridge.mapping import examine, load
 from bridge.model import Diagnostic
 
 
@@ -44,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
         problems = mistakes(found, arguments.source)
         if any(arguments.strict or not problem.warning for problem in problems):
             raise MappingInvalid(problems)
+        if unusual := unknown(found, arguments.config):
+            raise ConfigInvalid(unusual)
     except Invalid as error:
         if arguments.format == "text":
             raise
@@ -65,6 +68,19 @@ def _explain(code: str) -> int:
         print(error, file=sys.stderr)
         return 2
     return 0
+
+
+def unknown(found: Mappings, config: Path) -> list[Diagnostic]:
+    """Tables that the config speaks of and no mapping reads; the mappings are sound."""
+    if not found.unusual:
+        return []
+    from bridge.config import unknown_tables  # noqa: PLC0415 - brings Kafka's client
+
+    return [
+        problem
+        for name, tables in found.unusual.items()
+        for problem in unknown_tables(config, name, tables, load(found.files, name, found.catalog(name)).layouts)
+    ]
 
 
 def mistakes(found: Mappings, source: str | None = None) -> list[Diagnostic]:

@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from bridge.cli.output import print_problems
 from bridge.errors import BridgeError, ConfigInvalid, Invalid, MappingInvalid
@@ -14,6 +14,10 @@ from bridge.mapping import examine, load
 from bridge.mapping.catalog import Catalog, read
 from bridge.mapping.tokens import Tokenise, plain
 from bridge.model import MODES, MONEY_DIGITS_MAX, Diagnostic, MappingSet
+
+if TYPE_CHECKING:
+    from bridge.kafka.client import ConfluentKafka
+    from bridge.runtime.verdict import Topics
 
 Subparsers = Any  # argparse keeps its class private
 AGGREGATE: Final = re.compile("^aggregate:", re.MULTILINE)  # whatever its name, this is a mapping
@@ -47,6 +51,39 @@ def config_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", metavar="FILE", type=Path, required=True, help="the config file (see config.example.yaml)"
     )
+
+
+def decision_arguments(parser: argparse.ArgumentParser) -> None:
+    """What a decision about one transaction of one source needs."""
+    config_argument(parser)
+    parser.add_argument("--source", metavar="NAME", required=True, help="the source, as the config names it")
+    parser.add_argument(
+        "--position",
+        metavar="OFFSET",
+        type=int,
+        required=True,
+        help="the transaction: the offset of its END, as the error says",
+    )
+
+
+def decision_of(arguments: argparse.Namespace) -> tuple[ConfluentKafka, Topics]:
+    """The Kafka port that a decision is written through, and the source's topics. Raises ConfigInvalid, Fatal."""
+    from bridge.config import load as load_config  # noqa: PLC0415 - brings Kafka's client, which few commands need
+    from bridge.runtime.verdict import Topics, checkpoint_of, refuse_released  # noqa: PLC0415
+    from bridge.runtime.wiring import kafka_for, throwaway_reader  # noqa: PLC0415
+
+    config = load_config(arguments.config)
+    source = config.sources.get(arguments.source)
+    if source is None:
+        hint = f"--source {' | '.join(sorted(config.sources))}"
+        raise ConfigInvalid(
+            [Diagnostic("C012", f"there is no source {arguments.source!r}", str(arguments.config), hint=hint)]
+        )
+    found = mapping_set(config.mappings, arguments.source, source.catalog)
+    kafka = kafka_for(config, source, found)
+    topics = Topics(source.settings, found, throwaway_reader(config, source, "decide"))
+    refuse_released(checkpoint_of(kafka.changelog()), topics.markers, arguments.position)
+    return kafka, topics
 
 
 def mappings_arguments(parser: argparse.ArgumentParser) -> Any:
@@ -94,6 +131,7 @@ class Mappings(NamedTuple):
     files: list[tuple[str, str]]
     catalogs: dict[str, Catalog | None]
     anyone: Catalog | None = None
+    unusual: dict[str, tuple[str, ...]] = {}  # noqa: RUF012 - a NamedTuple's default; tables that the config speaks of
 
     def catalog(self, source: str) -> Catalog | None:
         return self.catalogs.get(source, self.anyone)
@@ -119,7 +157,8 @@ def mappings(arguments: argparse.Namespace) -> Mappings:
 
         config = load_config(arguments.config)
         catalogs = {name: source.catalog for name, source in config.sources.items()}
-        return Mappings(config.mappings, mapping_files(config.mappings), catalogs)
+        unusual = {name: source.tables for name, source in config.sources.items() if source.tables}
+        return Mappings(config.mappings, mapping_files(config.mappings), catalogs, unusual=unusual)
     catalog = None if arguments.catalog is None else catalog_file(arguments.catalog)
     return Mappings(arguments.mappings, mapping_files(arguments.mappings), {}, catalog)
 

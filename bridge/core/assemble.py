@@ -25,10 +25,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bridge.core.connectors import Connector
 from bridge.core.decode import ChangeEvent, CollectionCount, TransactionMarker
+from bridge.core.history import Decisions, history_of, own, start_of
 from bridge.core.released import Released
 from bridge.core.transaction import Item, Pending, Queue, Seeds, SourceTransaction, Waiting, WaitingSeeds
 from bridge.errors import HistoryWentBack
-from bridge.model import InputPartition
+from bridge.model import InputPartition, SourceSettings
 
 
 class Assemble:
@@ -41,18 +42,23 @@ class Assemble:
         partitions: Sequence[InputPartition],
         markers: int,
         *,
-        single_log: bool,
-        signal_table: str,
+        source: SourceSettings,
         released: Released,
         snapshot_position: int | None = None,
+        conceded: Decisions | None = None,
     ) -> None:
         self.connector = connector
         self.partitions = list(partitions)
-        self.single_log = single_log
+        self.single_log = bool(source.log)
         self.duplicates = 0  # repeats dropped since the pipeline last asked
+        self.released_short: list[Waiting] = []  # by decision, since the pipeline last asked
+        self._source = source.name
+        self._filtered = source.filtered
         self._table_numbers = table_numbers
+        self._conceded = conceded or {}
+        self._history = 0
         self._markers = markers
-        self._signal_table = signal_table
+        self._signal_table = source.signal_table
         self._released = released
         self._queues = [Queue() for _ in partitions]
         self._of_table: dict[int, set[int]] = {}
@@ -135,7 +141,7 @@ class Assemble:
             for number, count in head.counts.items()
             if head.restarted or head.have.get(number, 0) < count
         }
-        return Waiting(head.group, head.position, head.offset, missing)
+        return Waiting(head.group, own(head.position), head.offset, missing, self._source)
 
     def resume_offsets(self) -> dict[int, int]:
         """Per partition the first record that is still needed: where a successor starts to read."""
@@ -190,12 +196,17 @@ class Assemble:
             needed.add(self._markers)
         if self._pending and self._pending[0].barrier:
             head = self._pending[0]
-            needed.update(p for p in everything if head.restarted or not self._is_past(head, p))
+            everywhere = head.restarted or head.conceded
+            needed.update(p for p in everything if everywhere or not self._is_past(head, p))
         return needed
 
     # -- markers -----------------------------------------------------------------------------------------------------
 
     def _marker(self, marker: TransactionMarker) -> None:
+        if history_of(marker.position) != self._history:  # what the one before left open never ends
+            self._history = history_of(marker.position)
+            self._open = None
+            self._restarted.clear()
         if marker.begin:
             if self._open is not None:  # the connector died inside the open transaction and will begin it again
                 self._restarted.setdefault(self._open.group, self._open.offset)
@@ -212,7 +223,8 @@ class Assemble:
             raise self._went_back(marker, last)
         counts, signals = self._counts(marker.data_collections or [])
         restarted = first_offset is not None
-        first_end = self._released.last < 0 and not self._pending
+        first_end = history_of(last) != self._history
+        ends = self._conceded.get(marker.offset)
         pending = Pending(
             marker.group,
             marker.position,
@@ -221,7 +233,9 @@ class Assemble:
             marker.offset,
             marker.offset if first_offset is None else first_offset,
             restarted,
-            barrier=not self.single_log and (restarted or first_end or signals),
+            barrier=not self.single_log and (restarted or first_end or signals or ends is not None),
+            ends=None if ends is None else {n: ends.get(str(one), 0) for n, one in enumerate(self.partitions)},
+            conceded=ends is not None,
         )
         self._pending.append(pending)
         self._waiting[marker.position] = pending
@@ -234,7 +248,7 @@ class Assemble:
         for collection in collections:
             name = collection.data_collection
             number = numbers.get(name)
-            if number is not None:
+            if number is not None and name not in self._filtered:
                 counts[number] = collection.event_count
             if name == self._signal_table or name.endswith("." + self._signal_table):
                 signals = True
@@ -248,16 +262,18 @@ class Assemble:
         if pending is None:
             return False
         pending.later_counts.append(self._counts(marker.data_collections or [])[0])
-        pending.ends = None
+        if not pending.conceded:
+            pending.ends = None
         return True
 
     def _went_back(self, marker: TransactionMarker, last: int) -> HistoryWentBack:
         topic = self.partitions[self._markers]
         return HistoryWentBack(
-            f"{topic}@{marker.offset}: END of transaction {marker.group} is at commit position {marker.position}, behind {last}, "
-            f"and was never released: the source's history is another one than before",
-            "the database was restored, its replication slot made anew, or a lagging replica took over; to accept the new "
-            "history give this source a new name (its events then have ids of their own) and let the connector snapshot again",
+            f"{topic}@{marker.offset}: END of transaction {marker.group} is at commit position {own(marker.position)}, "
+            f"behind {own(last)}, and was never released: the source's history is another one than before",
+            "the database was restored, its replication slot made anew, or a lagging replica took over; let the connector "
+            "snapshot again, and then, to go on with the new history under ids of its own: "
+            f"bridge accept --config FILE --source {self._source} --position {marker.offset}",
         )
 
     def _marker_offsets(self) -> list[int]:
@@ -283,6 +299,8 @@ class Assemble:
             if not self._groups[head.group]:
                 del self._groups[head.group]
             self._released.add(head.position)
+            if head.conceded and head.is_short():
+                self.released_short.append(self._missing(head))
             self._out.append(
                 SourceTransaction(head.group, head.position, head.changes(), head.ts_ms, head.offset, head.rejected)
             )
@@ -293,6 +311,9 @@ class Assemble:
             return self._is_complete_in_log(head)
         if head.barrier and not self._all_past(head):
             return False
+        self._forget_histories_before(head)
+        if head.conceded:
+            return self._is_conceded(head)
         if not head.restarted:
             self._take(head)
             if head.exceeds() and not head.barrier:
@@ -307,12 +328,38 @@ class Assemble:
         self._sweep(head)
         return head.last_run_is_whole()
 
+    def _is_conceded(self, head: Pending) -> bool:
+        """An operator released it with the rows that lie before the ends which the decision names, and no others."""
+        if not self._reached(head.ends):
+            return False
+        self._sweep(head)
+        self._filled_with_garbage(head)
+        self._reject_garbage(head)
+        return True
+
+    def _forget_histories_before(self, head: Pending) -> None:
+        """Every partition was read past the first transaction of its history: rows of an earlier one have no END any more."""
+        start = start_of(head.position)
+        if not start or start_of(self._released.last) == start:
+            return
+        for queue in self._queues:
+            while queue.rows and queue.rows[0].position < start:
+                queue.garbage += [row for row in (queue.rows.popleft(),) if row.op == "?"]
+                self.duplicates += 1
+            head.rejected += [garbage for garbage in queue.garbage if garbage.position < start]
+            queue.garbage = [garbage for garbage in queue.garbage if garbage.position >= start]
+
+    def _predecessor(self, change: ChangeEvent) -> int:
+        """The commit position of the transaction before this row's."""
+        return self.connector.predecessor(change.source) + start_of(change.position)
+
     def _is_complete_in_log(self, head: Pending) -> bool:
+        self._forget_histories_before(head)
         if head.restarted:
             self._sweep(head)
         else:
             self._take_heads(head, self._markers)
-        if head.is_short() and not self._filled_with_garbage(head):
+        if head.is_short() and not self._filled_with_garbage(head) and not head.conceded:
             raise self._missing(head).error(self.partitions[self._markers])
         self._reject_garbage(head)
         return True
@@ -351,7 +398,7 @@ class Assemble:
             elif change.op == "?":
                 queue.garbage.append(change)
                 self._has_garbage = True
-            elif change.group in self._groups or self.connector.predecessor(change.source) >= position:
+            elif change.group in self._groups or self._predecessor(change) >= position:
                 break
             else:
                 self.duplicates += 1
@@ -360,13 +407,16 @@ class Assemble:
 
     def _sweep(self, head: Pending) -> None:
         """Take a restarted transaction's rows from anywhere in the queues: its runs may lie behind rows of later ones."""
+        limits = head.ends if head.conceded else None
         for partition, queue in enumerate(self._queues):
+            limit = None if limits is None or self.single_log else limits[partition]
             if not any(change.group == head.group for change in queue.rows):
                 continue
             rows = list(queue.rows)
             queue.rows.clear()
             for change in rows:
-                if change.group == head.group and change.position <= head.position:
+                is_of = change.group == head.group and change.position <= head.position
+                if is_of and (limit is None or change.offset < limit):
                     head.first_taken[partition] = min(head.first_taken.get(partition, change.offset), change.offset)
                     if not head.take(change):
                         self.duplicates += 1
@@ -409,7 +459,7 @@ class Assemble:
         rows = queue.rows
         last = self._released.last
         while rows and rows[0].op != "?" and rows[0].group not in self._groups:
-            if self.connector.predecessor(rows[0].source) >= last or self._is_open(rows[0].group):
+            if self._predecessor(rows[0]) >= last or self._is_open(rows[0].group):
                 return
             rows.popleft()
             self.duplicates += 1
@@ -438,7 +488,11 @@ class Assemble:
             self._seeds_before(self._find_snapshot() + 1)
 
     def _find_snapshot(self) -> int:
-        initial = [seed.position for seed in self._seeds if seed.source.snapshot != "incremental"]
+        initial = [
+            seed.position
+            for seed in self._seeds
+            if seed.source.snapshot != "incremental" and not history_of(seed.position)
+        ]
         self.snapshot_position = min(initial, default=-1)
         return self.snapshot_position
 
@@ -461,7 +515,7 @@ class Assemble:
         if head.ends is not None and queue.position >= head.ends.get(partition, 0):
             return True
         rows = queue.rows
-        return bool(rows) and rows[-1].op != "?" and self.connector.predecessor(rows[-1].source) >= head.position
+        return bool(rows) and rows[-1].op != "?" and self._predecessor(rows[-1]) >= head.position
 
     def _reached(self, ends: Mapping[int, int] | None) -> bool:
         return ends is not None and all(self._queues[partition].position >= end for partition, end in ends.items())

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 
+from bridge.core.history import incarnation_of, own
 from bridge.core.translate import CanonicalEvent
 from bridge.model import OutboundRecord
 
@@ -25,15 +26,17 @@ _encode_json = msgspec.json.Encoder().encode
 class Encode:
     """The step, for one source."""
 
-    def __init__(self, source: str, incarnation: int) -> None:
-        self._identity = f"{source}\x1f{incarnation}\x1f"
+    def __init__(self, source: str) -> None:
+        self._name = source
         self._source = b"/bridge/" + source.encode()
 
     def event_id(self, event: CanonicalEvent, position: int) -> str:
         """UUIDv5 (RFC 9562) over the parts of the event's identity."""
         name = "\x1f".join(
             (
-                str(position),
+                self._name,
+                str(incarnation_of(position)),
+                str(own(position)),
                 event.aggregate,
                 event.aggregate_id,
                 event.rule.type,
@@ -41,7 +44,7 @@ class Encode:
                 event.element,
             )
         )
-        digest = bytearray(sha1(NAMESPACE + (self._identity + name).encode(), usedforsecurity=False).digest()[:16])
+        digest = bytearray(sha1(NAMESPACE + name.encode(), usedforsecurity=False).digest()[:16])
         digest[6] = digest[6] & 0x0F | 0x50
         digest[8] = digest[8] & 0x3F | 0x80
         text = digest.hex()

@@ -21,10 +21,12 @@ from bridge.core.collapse import Collapse, NetChange, Rows, StoredRow
 from bridge.core.connectors import CONNECTORS
 from bridge.core.decode import Decode
 from bridge.core.encode import Encode
+from bridge.core.history import ACCEPT, RELEASE, Histories, decisions, history_of, incarnation_of, own
 from bridge.core.reject import Breaker, Reject
 from bridge.core.released import Released
 from bridge.core.transaction import Item, Seeds, SourceTransaction, Waiting
 from bridge.core.translate import CanonicalEvent, aggregate_id, translate
+from bridge.core.truncate import Truncate
 from bridge.errors import TransactionIncomplete, Untranslatable
 from bridge.model import (
     UNKNOWN,
@@ -45,6 +47,7 @@ class State(Rows, Protocol):
     def metas(self, prefix: bytes) -> list[tuple[bytes, bytes]]: ...
     def take_changes(self) -> list[ChangelogRecord]: ...
     def rows_after(self, table: int, place: bytes, limit: int) -> list[tuple[bytes, StoredRow]]: ...
+    def row_keys(self, table: int) -> list[bytes]: ...
 
 
 class Counts(msgspec.Struct):
@@ -60,6 +63,7 @@ class Counts(msgspec.Struct):
     events: dict[str, int] = msgspec.field(default_factory=dict)
     dead_letters: dict[str, int] = msgspec.field(default_factory=dict)
     truncated: list[str] = msgspec.field(default_factory=list)
+    released_short: list[Waiting] = msgspec.field(default_factory=list)  # by an operator's decision
 
 
 class Observed(msgspec.Struct):
@@ -123,15 +127,16 @@ class Pipeline:
         tables = {name: decoder.number for name, decoder in self._decode.tables.items()}
         self._table_names = sorted(tables, key=tables.__getitem__)
         self._released = _load_released(state, source.released_positions_max)
+        self._histories = Histories(decisions(state.metas(ACCEPT), ACCEPT), self.partitions)
         self._assemble = Assemble(
             connector,
             tables,
             self.partitions,
             markers,
-            single_log=bool(source.log),
-            signal_table=source.signal_table,
+            source=source,
             released=self._released,
             snapshot_position=self.checkpoint.snapshot_position,
+            conceded=decisions(state.metas(RELEASE), RELEASE),
         )
         stepped = {
             tables[m.tables[0].table] for m in mappings.mappings if any(rule.looks_at_steps for rule in m.events)
@@ -139,7 +144,9 @@ class Pipeline:
         self._seeded = _load_seeded(state, tables)
         self._aggregate = Aggregate(mappings, tables, state, self._seeded)
         self._collapse = Collapse(frozenset(stepped), self._aggregate.appended)
-        self._encode = Encode(source.name, self.checkpoint.incarnation)
+        policies = {tables[name]: policy for name, policy in source.truncate.items() if name in tables}
+        self._truncate = Truncate(policies, state, self._aggregate.indexes) if policies else None
+        self._encode = Encode(source.name)
         layouts = [mappings.layouts[name] for name in self._table_names]
         self._reject = Reject(source.name, source.dead_letter_topic, layouts, self.partitions, markers)
         self._breaker = Breaker(source.max_share, source.of_last)
@@ -164,6 +171,16 @@ class Pipeline:
         if not self.checkpoint.offsets:
             self._from_the_start = not any(offsets.values())
 
+    def inputs(self) -> dict[InputPartition, int]:
+        """Where reading goes on: at the checkpoint, or where an accepted history begins that lies before it."""
+        known = self.checkpoint.inputs()
+        starts = self._histories.starts_after(max(history_of(self._commit_position), 0)) if known else None
+        if starts is not None:
+            known |= {
+                one: min(known.get(one, start), start) for one, start in zip(self.partitions, starts, strict=True)
+            }
+        return known
+
     def receive(self, records: Sequence[InboundRecord], positions: Mapping[InputPartition, int]) -> None:
         """Take records, each partition's in offset order; ``positions``: how far each partition was read by now.
 
@@ -175,6 +192,8 @@ class Pipeline:
         runs = [(number, self._decode.records(run, number)) for number, run in self._by_partition(records)]
         self._lap("decode")
         for number, decoded in runs:
+            if self._histories.count:
+                self._histories.place(decoded, number)
             self._assemble.add(decoded, number)
         numbers = self._numbers
         self._assemble.read_to({numbers[p]: offset for p, offset in positions.items() if p in numbers})
@@ -239,7 +258,7 @@ class Pipeline:
             self._end_offset,
             self._commit_position,
             self._event_time_ms,
-            self.checkpoint.incarnation,
+            incarnation_of(self._commit_position),
             self._mappings_digest,
             self._assemble.snapshot_position,
             self._from_the_start,
@@ -249,8 +268,9 @@ class Pipeline:
         counts, self._counts = self._counts, Counts()
         counts.duplicates, self._assemble.duplicates = self._assemble.duplicates, 0
         counts.truncated, self._collapse.truncated = self._collapse.truncated, []
+        counts.released_short, self._assemble.released_short = self._assemble.released_short, []
         records, self._records = self._records, []
-        return Output(records, state.take_changes(), offsets, counts, self._commit_position)
+        return Output(records, state.take_changes(), offsets, counts, own(self._commit_position))
 
     def _resume(self) -> dict[InputPartition, int]:
         if self._held is not None:
@@ -376,6 +396,8 @@ class Pipeline:
             self._count_dead_letter("B201")
         if not transaction.changes:
             return [], []
+        if self._truncate is not None:
+            transaction.changes = self._truncate.before(transaction.changes, self.partitions)
         net = self._collapse.transaction(transaction.changes, transaction.position, self._state)
         lap("collapse")
         if not net:

@@ -13,6 +13,7 @@ import msgspec
 from bridge.core.aggregate import Touched
 from bridge.core.collapse import NetChange
 from bridge.core.decode import ChangeEvent
+from bridge.core.history import incarnation_of, own
 from bridge.core.transaction import SourceTransaction
 from bridge.errors import BridgeError, Untranslatable
 from bridge.model import UNKNOWN, InputPartition, Layout, Mapping, Node, OutboundRecord, Row, TableUse
@@ -71,10 +72,11 @@ class Reject:
             "aggregate": touched.mapping.aggregate,
             "aggregateId": identity,
             "transaction": transaction.group,
-            "commitPosition": transaction.position,
+            "commitPosition": own(transaction.position),
+            "incarnation": incarnation_of(transaction.position),
             "commitTime": transaction.ts_ms,
             "end": {"topic": markers.topic, "partition": markers.partition, "offset": transaction.offset},
-            "parkedBehind": parked_behind,
+            "parkedBehind": None if parked_behind is None else own(parked_behind),
             "changes": [self._change(change, transaction) for change in touched.changes],
             "before": self._image(touched.mapping, touched.before),
             "after": self._image(touched.mapping, touched.after),
@@ -84,7 +86,7 @@ class Reject:
             ("bridge_code", code.encode()),
             ("bridge_source", self._source.encode()),
             ("bridge_aggregate", touched.mapping.aggregate.encode()),
-            ("bridge_position", b"%d" % transaction.position),
+            ("bridge_position", b"%d" % own(transaction.position)),
             ("content-type", b"application/json"),
         ]
         return OutboundRecord(self._topic, identity.encode(), _encode(document), headers)

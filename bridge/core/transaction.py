@@ -44,6 +44,7 @@ class Waiting(msgspec.Struct):
     position: int
     offset: int
     missing: dict[str, tuple[int, int]]
+    source: str = ""
 
     def error(self, markers: InputPartition) -> TransactionIncomplete:
         """For rows that do not come."""
@@ -51,7 +52,9 @@ class Waiting(msgspec.Struct):
         return TransactionIncomplete(
             f"{markers}@{self.offset}: transaction {self.group} (commit position {self.position}) is short: {tables}",
             "rows that END counts are not in the topics: a transform or filter of the connector drops them, a topic is "
-            "not listed in `topics`, or retention deleted them; nothing was published beyond this transaction",
+            "not listed in `topics`, or retention deleted them; nothing was published beyond this transaction; mend that, "
+            "or go on without them, knowing that events may be missing or wrong: "
+            f"bridge release --config FILE --source {self.source} --position {self.offset}",
         )
 
 
@@ -96,6 +99,8 @@ class Pending(msgspec.Struct):
     later_counts: list[dict[int, int]] = msgspec.field(default_factory=list)
     """What the ENDs of later runs count: the first END's run may have lost rows that only a later one brought."""
     rejected: list[ChangeEvent] = msgspec.field(default_factory=list)
+    conceded: bool = False
+    """An operator decided to release it with the rows that lie before ``ends``."""
 
     def take(self, change: ChangeEvent) -> bool:
         """Add a row; False when it was there already (a repeat inside the transaction)."""

@@ -86,8 +86,7 @@ class Whole:
             self._tables,
             self.partitions,
             self.numbers[self.markers],
-            single_log=bool(settings.log),
-            signal_table=settings.signal_table,
+            source=settings,
             released=Released(settings.released_positions_max),
         )
 

@@ -11,6 +11,8 @@ from bridge.observe.logs import get_logger
 from bridge.observe.metrics import Metrics
 from bridge.runtime.report import Report
 
+_TRUNCATED = "its policy (`tables` of the source) says whether its rows stay in the state; no event is published"
+_DECIDED = "`bridge release` decided so; events of the missing rows are missing, and rows in the state may be old"
 _RESTORE_LOG_SECONDS = 5.0
 
 
@@ -70,7 +72,12 @@ class Watch(Report):
         for code, count in counts.dead_letters.items():
             self._log.warning("dead_letter", code=code, records=count, position=output.commit_position)
         for table in counts.truncated:
-            self._log.error("truncate", table=table, position=output.commit_position, hint="its rows stay in the state")
+            self._log.error("truncate", table=table, position=output.commit_position, hint=_TRUNCATED)
+        for short in counts.released_short:
+            missing = {table: f"{have} of {count} rows" for table, (have, count) in short.missing.items()}
+            self._log.error(
+                "released_short", transaction=short.group, position=short.position, missing=missing, reason=_DECIDED
+            )
         if counts.seed_differences:
             self._metrics.seed_differences(self._source, counts.seed_differences)
             self._log.warning("seed_differences", seeds=counts.seed_differences, hint="changes were missed before")

@@ -92,7 +92,7 @@ class Session:
         reader = self._reader
         partitions = reader.partitions()
         pipeline = Pipeline(worker.source, worker.mappings, self._state, partitions, self._lap)
-        known = pipeline.checkpoint.inputs()
+        known = pipeline.inputs()
         pipeline.start_at(reader.seek({partition: known.get(partition, -1) for partition in partitions}))
         return pipeline
 

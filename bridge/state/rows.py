@@ -131,6 +131,13 @@ class RowState:
         items = self._store.items(self._prefixes[table], place)
         return [(key, self._row(data)) for key, data in islice(items, limit)]
 
+    def row_keys(self, table: int) -> list[bytes]:
+        """The keys of all rows of a table, those that are not committed yet too."""
+        prefix = self._prefixes[table]
+        keys = {key: True for key, _ in self._store.items(prefix, b"")}
+        keys |= {key: stored is not None for key, stored in self._dirty.items() if key.startswith(prefix)}
+        return sorted(key[len(prefix) :] for key, there in keys.items() if there)
+
     # -- named values --------------------------------------------------------------------------------------------------
 
     def meta(self, name: bytes) -> bytes | None:

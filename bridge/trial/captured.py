@@ -90,8 +90,7 @@ def _assembled(log: Log, decode: Decode) -> list[Any]:
         {name: table.number for name, table in decode.tables.items()},
         log.partitions,
         log.partitions.index(markers),
-        single_log=bool(settings.log),
-        signal_table=settings.signal_table,
+        source=settings,
         released=Released(),
     )
     ends = dict(enumerate(log.ends))

@@ -204,6 +204,10 @@ class Database:
         self.initial = {name: dict(rows) for name, rows in self.rows.items()}
 
 
+_XIDS = 1 << 32
+_FIRST_XID = 3  # PostgreSQL's first that is not special
+
+
 def lay_out_wal(database: Database, concurrency: int) -> None:
     """Give every transaction its xid, every row its LSN, every commit its position."""
     rng = database.rng
@@ -247,3 +251,16 @@ def _number(database: Database, items: list[tuple[float, int, int]], rng: Random
             lsn += 8 * rng.randint(7, 20)
         if rng.random() < 0.3:  # records of others: rolled back, of tables that are not published
             lsn += 8 * rng.randint(1, 60)
+
+
+def wrap_xids(database: Database, concurrency: int, *, repeat: bool) -> None:
+    """Number the transactions so that their xids, which have 32 bits, go over the end; with ``repeat`` they come again.
+
+    A connector that dies goes back less far than four thousand million transactions, so they come again only without one.
+    """
+    ordered = sorted(database.transactions, key=lambda transaction: transaction.xid)
+    cycle = 2 * concurrency + 4 if repeat else len(ordered) or 1
+    first = _XIDS - cycle // 2
+    for number, transaction in enumerate(ordered):
+        xid = first + number % cycle
+        transaction.xid = xid if xid < _XIDS else xid - _XIDS + _FIRST_XID

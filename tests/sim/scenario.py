@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 
-from tests.sim.database import Database, lay_out_wal
+from tests.sim.database import Database, lay_out_wal, wrap_xids
 from tests.sim.debezium import Connector, Layout, Topics
 from tests.sim.naive import SeedRow, Truth, truth
 from tests.sim.workload import CUSTOMER, MAPPED, PAYMENT, TAX, Features, Workload, random_features
@@ -61,6 +61,8 @@ def make_scenario(seed: int) -> Scenario:
     layout = Layout(PREFIX, rng.random() < 0.25, partitions)
     inline = rng.random() < 0.1
     crashes = rng.choice((0, 0, 1, 1, 2, 3)) if database.transactions else 0
+    if seed % 3 == 0:
+        wrap_xids(database, features.concurrency, repeat=crashes == 0)
     topics = Connector(database, layout, rng, mapped_tables(features), inline=inline).send_all(crashes)
     if rng.random() < 0.3:
         for send in topics.sends():
