@@ -14,17 +14,19 @@ from typing import Protocol
 
 import msgspec
 
-from bridge.core.aggregate import Aggregate, Touched
+from bridge.core.aggregate import Affected, Aggregate, Touched
 from bridge.core.assemble import Assemble
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.collapse import Collapse, NetChange, Rows, StoredRow
 from bridge.core.connectors import CONNECTORS
 from bridge.core.decode import Decode
 from bridge.core.encode import Encode
+from bridge.core.open_window import OpenWindow
 from bridge.core.reject import Breaker, Reject
 from bridge.core.released import Released
 from bridge.core.transaction import Item, Seeds, SourceTransaction, Waiting
 from bridge.core.translate import CanonicalEvent, aggregate_id, translate
+from bridge.core.window import Windows
 from bridge.errors import TransactionIncomplete, Untranslatable
 from bridge.model import (
     UNKNOWN,
@@ -70,6 +72,7 @@ class Observed(msgspec.Struct):
     touched: list[Touched]
     records: list[OutboundRecord]  # its events and dead letters
     snapshot: bool = False  # no transaction, but aggregates that the initial snapshot found
+    window: OpenWindow | None = None  # no transaction, but a window that closed
 
 
 class Output(msgspec.Struct):
@@ -139,6 +142,7 @@ class Pipeline:
         self._seeded = _load_seeded(state, tables)
         self._aggregate = Aggregate(mappings, tables, state, self._seeded)
         self._collapse = Collapse(frozenset(stepped), self._aggregate.appended)
+        self._windows = self._make_windows(mappings)
         self._encode = Encode(source.name, self.checkpoint.incarnation)
         layouts = [mappings.layouts[name] for name in self._table_names]
         self._reject = Reject(source.name, source.dead_letter_topic, layouts, self.partitions, markers)
@@ -156,6 +160,14 @@ class Pipeline:
         self._held: dict[InputPartition, int] | None = None  # where to start again while it is being told
         self._records: list[OutboundRecord] = []
         self._counts = Counts()
+
+    def _make_windows(self, mappings: MappingSet) -> Windows | None:
+        """None where no mapping has any, and none was left open by one that had."""
+        state = self._state
+        if not any(one.window is not None for one in mappings.mappings) and not state.metas(OpenWindow.PREFIX):
+            return None
+        layouts = [mappings.layouts[name] for name in self._table_names]
+        return Windows(self._aggregate, mappings.mappings, layouts, self.partitions, state)
 
     # -- in ----------------------------------------------------------------------------------------------------------
 
@@ -216,12 +228,10 @@ class Pipeline:
             elif self._to_ask and not self._tell_snapshot(item):
                 self._held = self._held or self._before
                 return
-            elif self._observe is None:
+            elif self._windows is None and self._observe is None:
                 self._transaction(item)
             else:
-                start = len(self._records)
-                net, touched = self._transaction(item)
-                self._observe(Observed(item, net, touched, self._records[start:]))
+                self._apply(item)
             self._queue.popleft()
         self._held = None
 
@@ -272,6 +282,10 @@ class Pipeline:
     def is_held(self) -> bool:
         """Whether ``receive`` has more to do although nothing new came: the snapshot is being told, in parts."""
         return self._held is not None
+
+    @property
+    def open_windows(self) -> int:
+        return 0 if self._windows is None else len(self._windows)
 
     def waiting(self) -> Waiting | None:
         """What the next transaction misses, if it waits for rows."""
@@ -362,6 +376,29 @@ class Pipeline:
 
     # -- transactions --------------------------------------------------------------------------------------------------
 
+    def _apply(self, transaction: SourceTransaction) -> None:
+        """A transaction, and the windows that are due before it, or finished with it."""
+        if self._windows is not None:
+            self._close(self._windows.due(max(self._event_time_ms, transaction.ts_ms)))
+        start = len(self._records)
+        net, touched = self._transaction(transaction)
+        if self._observe is not None:
+            self._observe(Observed(transaction, net, touched, self._records[start:]))
+        if self._windows is not None:
+            self._close(self._windows.finished())
+
+    def _close(self, closed: Iterable[tuple[OpenWindow, Touched | None]]) -> None:
+        for window, touched in closed:
+            if touched is None:
+                continue
+            unit, start = window.as_transaction(), len(self._records)
+            events = self._unit(touched, unit, window=window)
+            if events:
+                self._publish(events, unit.position, window.last.time_ms, unit.ts_ms)
+            if self._observe is not None:
+                self._observe(Observed(unit, touched.changes, [touched], self._records[start:], window=window))
+            self._lap("window")
+
     def _transaction(self, transaction: SourceTransaction) -> tuple[list[NetChange], list[Touched]]:
         lap = self._lap
         self._snapshot_done()
@@ -380,8 +417,12 @@ class Pipeline:
         lap("collapse")
         if not net:
             return [], []
-        touched = self._aggregate.transaction(net, transaction.position)
+        windowed: list[Affected] = []
+        touched = self._aggregate.transaction(net, transaction.position, windowed)
         lap("aggregate")
+        if windowed and self._windows is not None:
+            self._windows.fold(windowed, transaction, self._event_time_ms)
+            lap("window")
         events: list[CanonicalEvent] = []
         for one in touched:
             events.extend(self._unit(one, transaction))
@@ -398,7 +439,12 @@ class Pipeline:
             counts[event.rule.type] = counts.get(event.rule.type, 0) + 1
 
     def _unit(
-        self, touched: Touched, transaction: SourceTransaction, *, is_snapshot: bool = False
+        self,
+        touched: Touched,
+        transaction: SourceTransaction,
+        *,
+        is_snapshot: bool = False,
+        window: OpenWindow | None = None,
     ) -> list[CanonicalEvent]:
         if not touched.complete:
             self._counts.incomplete += 1
@@ -406,30 +452,37 @@ class Pipeline:
         if self._parked:
             behind = self._parked.get(self._aggregate_name(touched))
             if behind is not None:
-                self._dead_letter(touched, transaction, None, behind)
+                self._dead_letter(touched, transaction, None, behind, window)
                 return []
         try:
             events = translate(touched, snapshot=is_snapshot)
         except Untranslatable as error:
-            self._rejected(touched, transaction, error)
+            self._rejected(touched, transaction, error, window)
             return []
         self._breaker.passed()
         return events
 
-    def _rejected(self, touched: Touched, transaction: SourceTransaction, error: Untranslatable) -> None:
+    def _rejected(
+        self, touched: Touched, transaction: SourceTransaction, error: Untranslatable, window: OpenWindow | None
+    ) -> None:
         if touched.mapping.on_error == "stop":
             raise error
         self._breaker.failed(error)
-        self._dead_letter(touched, transaction, error, None)
+        self._dead_letter(touched, transaction, error, None, window)
         if touched.mapping.on_error == "park":
             name = self._aggregate_name(touched)
             self._parked[name] = transaction.position
             self._state.put_meta(_PARKED + name.encode(), b"%d" % transaction.position)
 
     def _dead_letter(
-        self, touched: Touched, transaction: SourceTransaction, error: Untranslatable | None, behind: int | None
+        self,
+        touched: Touched,
+        transaction: SourceTransaction,
+        error: Untranslatable | None,
+        behind: int | None,
+        window: OpenWindow | None,
     ) -> None:
-        record = self._reject.unit(touched, identity_of(touched), transaction, error, behind)
+        record = self._reject.unit(touched, identity_of(touched), transaction, error, behind, window)
         self._records.append(record)
         self._count_dead_letter(error.code if error is not None else "B211")
 

@@ -33,8 +33,7 @@ def load(
     """
     drafts, found = check_files(files, lambda name: catalog if name == source else None)
     chosen = [draft for draft in drafts if draft.source == source]
-    windows = {draft.file for draft in chosen if draft.window is not None}
-    if any(not one.warning or (one.code == "M005" and one.file in windows) for one in found):
+    if any(not one.warning for one in found):
         raise MappingInvalid(found)
     others = {draft.file for draft in drafts if draft.source != source}
     return compile_set(chosen, source, catalog, [pair for pair in files if pair[0] not in others], tokenise, probe)
