@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -36,6 +36,8 @@ class Features:
     incremental: bool = True
     transactions: int = 15
     concurrency: int = 2
+    window: tuple[int, int] | None = None  # autocommit code: quiet and at_most in ms
+    until: bool = False  # a window ends when the order is shipped
 
     def tables(self) -> list[Table]:
         def table(name: str, key: tuple[str, ...], *columns: Column) -> Table:
@@ -97,6 +99,16 @@ def random_features(rng: Random) -> Features:
     )
 
 
+def with_windows(features: Features, rng: Random) -> Features:
+    """Every fourth scenario has them."""
+    if rng.random() < 0.75:
+        return features
+    quiet = rng.choice((40, 500, 3000, 6000))
+    at_most = quiet * rng.choice((1, 2, 5, 20))
+    transactions = features.transactions + rng.choice((0, 10, 25))
+    return replace(features, window=(quiet, at_most), until=rng.random() < 0.5, transactions=transactions)
+
+
 class Workload:
     """Writes one scenario's history into a database."""
 
@@ -123,8 +135,19 @@ class Workload:
         for number in range(features.transactions):
             if number in chunks_at:
                 self._incremental_snapshot()
-            self._transaction()
+            self._transaction(self.rng.choice((1, 1, 4)) if features.window else 4)
+            if features.window and self.rng.random() < 0.15:
+                self._heartbeat()
+        if features.window and self.rng.random() < 0.7:
+            database.now_ms += features.window[1]
+            self._heartbeat()
         return database
+
+    def _heartbeat(self) -> None:
+        """What the connector writes to a table of its own: nothing that is read, but its END tells the time."""
+        self.database.begin()
+        self.database.insert(AUDIT, {"what": "heartbeat", "who": "connector"})
+        self.database.commit()
 
     def _prehistory(self) -> None:
         database = self.database
@@ -138,7 +161,7 @@ class Workload:
 
     # Transactions
 
-    def _transaction(self, most: int = 4) -> None:
+    def _transaction(self, most: int) -> None:
         database = self.database
         database.begin()
         for _ in range(self.rng.randint(1, most)):
