@@ -127,6 +127,6 @@ events:
   OrderDeleted:
     topic: {EVENTS_TOPIC}
     when: deleted()
-    data: [orderId]
+    data: [orderId, lines]
 on_error: park
 """

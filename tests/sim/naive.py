@@ -232,7 +232,7 @@ def _events(was: Model | None, now: Model | None, features: Features) -> Iterabl
 
     if now is None:
         assert was is not None
-        yield EVENTS_TOPIC, "OrderDeleted", {"orderId": was["orderId"]}
+        yield EVENTS_TOPIC, "OrderDeleted", _some(was, "orderId", "lines")
         return
     if was is None:
         yield EVENTS_TOPIC, "OrderCreated", _some(now, "orderId", "status", "total", "lines")

@@ -170,10 +170,16 @@ class Workload:
         self._settle()
         database.commit()
 
+    def _autocommit(self) -> None:
+        """Code that has windows may commit in the middle of what it does."""
+        if self.features.window and self.rng.random() < 0.4:
+            self.database.commit()
+            self.database.begin()
+
     def _possible_actions(self) -> list[tuple[int, Callable[[], None]]]:
         features = self.features
         actions: list[tuple[int, Callable[[], None]]] = [
-            (6, self._place_order),
+            (1 if features.window else 6, self._place_order),  # few orders that much happens to
             (6, self._add_line),
             (5, self._change_line),
             (5, self._change_order),
@@ -340,6 +346,7 @@ class Workload:
         rows = [row for row in self.db[LINE].values() if row["ord_no"] == key[0]]
         for row in rows:
             self.database.delete(LINE, (row["ord_no"], row["line_no"]))
+            self._autocommit()
         if rows:
             self.database.insert(LINE, *rows)
 
@@ -350,9 +357,11 @@ class Workload:
         first = self.rng.random() < 0.5
         if first:
             self.database.delete(ORDER, key)
+            self._autocommit()
         for line in [line for line in self.db[LINE] if line[0] == key[0]]:
             self._drop_taxes(line)
             self.database.delete(LINE, line)
+            self._autocommit()
         for payment in [k for k, row in self.db[PAYMENT].items() if row["ord_no"] == key[0]]:
             self.database.delete(PAYMENT, payment)
         if not first:
@@ -374,8 +383,10 @@ class Workload:
         if any(line[0] == number for line in self.db[LINE]):
             return
         self.database.rekey(ORDER, key, ord_no=number)
+        self._autocommit()
         for line in [line for line in self.db[LINE] if line[0] == key[0]]:
             self.database.rekey(LINE, line, ord_no=number)
+            self._autocommit()
         for table in (TAX, PAYMENT):
             for child in [k for k, row in self.db[table].items() if row["ord_no"] == key[0]]:
                 self.database.update(table, child, ord_no=number)
