@@ -55,6 +55,7 @@ SCHEMA: dict[str, Any] = _object(
                     "transaction_topic": _TOPIC,
                     "log": _TOPIC,
                     "signal_table": {"type": "string", "minLength": 1},
+                    "heartbeat_table": {"type": "string", "minLength": 1},
                     "catalog": {"type": "string", "minLength": 1},
                     "decimal_handling_mode": {"enum": ["precise", "string", "double"]},
                     "dead_letter_topic": _TOPIC,
@@ -120,6 +121,7 @@ class Source(msgspec.Struct, frozen=True):
     changelog_topic: str
     catalog: Catalog | None
     catalog_file: Path | None = None
+    heartbeat_table: str = ""  # what heartbeat.action.query writes: `bridge check` wants it for windows
     database: Database | None = None  # for `bridge introspect` and `bridge init` alone
 
     @property
@@ -361,6 +363,7 @@ def _config(data: dict[str, Any], catalogs: dict[str, Catalog], base: Path) -> C
             source.get("changelog_topic", f"{application}.{name}.changelog"),
             catalogs.get(name),
             base / source["catalog"] if "catalog" in source else None,
+            source.get("heartbeat_table", ""),
             _database(source),
         )
         for name, source in data["sources"].items()

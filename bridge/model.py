@@ -187,6 +187,7 @@ class Window(msgspec.Struct, frozen=True):
     quiet: int  # it closes so long after its last change ...
     at_most: int  # ... and so long after its first
     until: Callable[..., bool] | None = None  # ... or with the commit after which this holds
+    columns: dict[str, tuple[int, ...]] = {}  # by table: the slots whose changes count, those that the mapping uses
 
 
 class Mapping(msgspec.Struct, frozen=True):

@@ -69,6 +69,7 @@ class Mappings(NamedTuple):
     files: list[tuple[str, str]]
     catalogs: dict[str, Catalog | None]
     anyone: Catalog | None = None
+    without_heartbeat: frozenset[str] = frozenset()  # sources whose config names no heartbeat table
 
     def catalog(self, source: str) -> Catalog | None:
         return self.catalogs.get(source, self.anyone)
@@ -94,7 +95,8 @@ def mappings(arguments: argparse.Namespace) -> Mappings:
 
         config = load_config(arguments.config)
         catalogs = {name: source.catalog for name, source in config.sources.items()}
-        return Mappings(config.mappings, mapping_files(config.mappings), catalogs)
+        silent = frozenset(name for name, source in config.sources.items() if not source.heartbeat_table)
+        return Mappings(config.mappings, mapping_files(config.mappings), catalogs, without_heartbeat=silent)
     catalog = None if arguments.catalog is None else catalog_file(arguments.catalog)
     return Mappings(arguments.mappings, mapping_files(arguments.mappings), {}, catalog)
 

@@ -59,6 +59,7 @@ class Counts(msgspec.Struct):
     duplicates: int = 0
     incomplete: int = 0
     found: int = 0  # aggregates of the initial snapshot that events were asked about
+    open_windows: int = 0  # at its end
     events: dict[str, int] = msgspec.field(default_factory=dict)
     dead_letters: dict[str, int] = msgspec.field(default_factory=dict)
     truncated: list[str] = msgspec.field(default_factory=list)
@@ -71,6 +72,7 @@ class Observed(msgspec.Struct):
     net: list[NetChange]
     touched: list[Touched]
     records: list[OutboundRecord]  # its events and dead letters
+    windows: list[OpenWindow] = []  # that it belongs to, and is told with
     snapshot: bool = False  # no transaction, but aggregates that the initial snapshot found
     window: OpenWindow | None = None  # no transaction, but a window that closed
 
@@ -259,6 +261,7 @@ class Pipeline:
         counts, self._counts = self._counts, Counts()
         counts.duplicates, self._assemble.duplicates = self._assemble.duplicates, 0
         counts.truncated, self._collapse.truncated = self._collapse.truncated, []
+        counts.open_windows = self.open_windows
         records, self._records = self._records, []
         return Output(records, state.take_changes(), offsets, counts, self._commit_position)
 
@@ -383,7 +386,8 @@ class Pipeline:
         start = len(self._records)
         net, touched = self._transaction(transaction)
         if self._observe is not None:
-            self._observe(Observed(transaction, net, touched, self._records[start:]))
+            windows = [] if self._windows is None else self._windows.latest(transaction.position)
+            self._observe(Observed(transaction, net, touched, self._records[start:], windows))
         if self._windows is not None:
             self._close(self._windows.finished())
 

@@ -22,11 +22,11 @@ from typing import Protocol
 
 from bridge.core.aggregate import GONE, Affected, Aggregate, Plan, Touched, View
 from bridge.core.collapse import NetChange, Rows
-from bridge.core.joins import Join, join_of
+from bridge.core.joins import Join, join_of, same
 from bridge.core.open_window import Held, OpenWindow, Records, Seen, header, held_row, load
 from bridge.core.transaction import SourceTransaction
 from bridge.errors import Untranslatable
-from bridge.model import InputPartition, Layout, Mapping, Row
+from bridge.model import InputPartition, Layout, Mapping, Row, Window
 
 
 class State(Rows, Protocol):
@@ -54,7 +54,7 @@ class Windows:
         self._partitions = partitions
         self._now = Seen("", -1, -1, 0, 0)  # the transaction that is folded
         self._stepped = [any(rule.looks_at_steps for rule in mapping.events) for mapping in mappings]
-        self._of = [_OfMapping(aggregate.plans(number)) for number in range(len(mappings))]
+        self._of = [_OfMapping(aggregate.plans(number), one.window) for number, one in enumerate(mappings)]
         self._open: dict[bytes, OpenWindow] = {}
         self._deadlines: list[tuple[int, int, bytes, bytes]] = []  # deadline, position, root's key, name
         self._ready: list[OpenWindow] = []  # ``until`` holds
@@ -62,6 +62,10 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def latest(self, position: int) -> list[OpenWindow]:
+        """Those that the transaction at this position belongs to, if it is the latest."""
+        return [one for one in self._open.values() if one.last.position == position]
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -190,7 +194,9 @@ class Windows:
 class _OfMapping:
     """The open windows of one mapping, by what leads to them."""
 
-    def __init__(self, plans: list[Plan]) -> None:
+    def __init__(self, plans: list[Plan], window: Window | None) -> None:
+        columns = {} if window is None else window.columns
+        self.columns = {plan.table: columns.get(plan.use.table, ()) for plan in plans}
         self.plans: dict[int, list[Plan]] = {}  # by table
         self._parents: dict[int, list[Plan]] = {}  # by the parents' table: the aliases that join on it
         for plan in plans:
@@ -285,8 +291,11 @@ class _Fold:
         yield from self._displaced
 
     def _counts(self, change: NetChange) -> bool:
-        """A row that was only touched counts where this mapping looks at steps."""
-        if change.before != change.after or change.row_key != change.old_key:
+        """Of a row that stays, columns that the mapping does not use are nothing; touching it counts for passed()."""
+        before, after = change.before, change.after
+        if before is None or after is None or change.row_key != change.old_key or change.damaged:
+            return True
+        if not same(before, after, self._of.columns.get(change.table, ())):
             return True
         return change.table == self._root and self._windows.keeps_steps(self._affected.mapping)
 

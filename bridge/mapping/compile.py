@@ -121,11 +121,11 @@ def _mapping(draft: Draft, layouts: dict[str, Layout], tokenise: Tokenise, probe
         on_error=draft.on_error,
         file=draft.file,
         tokens=any(has_tokens(item.type) for event in draft.events for item in event.data),
-        window=_window(draft, rules),
+        window=_window(draft, rules, slots),
     )
 
 
-def _window(draft: Draft, rules: RuleWriter) -> Window | None:
+def _window(draft: Draft, rules: RuleWriter, slots: dict[str, dict[str, int]]) -> Window | None:
     """``until`` is written as an event's ``when`` is."""
     window = draft.window
     if window is None:
@@ -135,7 +135,10 @@ def _window(draft: Draft, rules: RuleWriter) -> Window | None:
         event = Event("until", 1, "", window.source.place, window.source.path, when=window.until)
         with rules.emitter.hooks.silent():
             until = rules.when(event, "until", deleted=False)
-    return Window(window.quiet, window.at_most, until)
+    columns: dict[str, tuple[int, ...]] = {}
+    for table, column in sorted(used_columns(draft)):
+        columns[table] = (*columns.get(table, ()), slots[table][column]) if column else columns.get(table, ())
+    return Window(window.quiet, window.at_most, until, columns)
 
 
 class _Steps:
