@@ -178,6 +178,10 @@ class EventRule(msgspec.Struct, frozen=True):
     triggers: frozenset[str] = frozenset({"change"})  # change: a source transaction; snapshot: found by the initial one
 
 
+COARSE: Final = frozenset({"mysql", "mariadb"})  # connectors whose commit times are whole seconds
+LEAST_QUIET_MS: Final = 2000  # of a window there: less could close between two statements
+
+
 class Window(msgspec.Struct, frozen=True):
     """The unit of work of code that commits after each statement. Times in ms of event time.
 

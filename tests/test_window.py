@@ -15,6 +15,7 @@ from bridge.core.encode import cloudevent
 from bridge.mapping import load
 from bridge.mapping.cases import Database, Refused, Statement
 from bridge.model import MappingSet, OutboundRecord
+from bridge.runtime.capture import line_of
 from bridge.trial.log import DEAD_LETTERS, Log, Shape, log_of
 from bridge.trial.machine import Machine, plain_run
 from bridge.trial.stream import FIRST_COMMIT_MS, Stream
@@ -400,3 +401,53 @@ def test_any_batches_and_restarts_give_the_same(
 def open_windows(machine: Machine) -> dict[bytes, bytes]:
     kept = machine.kept.changelog.items()
     return {name: value for name, value in kept if name.startswith(b"mwindow") and value is not None}
+
+
+# -- commands ------------------------------------------------------------------------------------------------------------
+
+
+def capture(log: Log, path: Path) -> str:
+    """The log as a capture file."""
+    path.write_bytes(b"\n".join(line_of(one) for queue in log.queues for one in queue))
+    return str(path)
+
+
+def test_explain_tells_which_transactions_a_window_folds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = log_of_steps(STORY + LATER)
+    (tmp_path / "mappings").mkdir()
+    (tmp_path / "mappings" / "order.yaml").write_text(MAPPING.partition("tests:")[0])
+    (event,) = events(plain_run(log, mapping_set())[0])
+    given = [capture(log, tmp_path / "c.jsonl"), "--mappings", str(tmp_path / "mappings"), "--format", "json"]
+    assert main(["explain", *given, "--event", event["id"]]) == 0
+    account = json.loads(capsys.readouterr().out)
+    assert "a window of 3 transactions" in account["notes"][0]
+    assert account["notes"][0].count("END at offset") == 3
+    assert account["aggregates"][0]["outcome"] == "events"
+    assert {net["table"] for net in account["net"]} == {"public.ord", "public.line"}
+    assert main(["explain", *given, "--transaction", "3"]) == 0
+    account = json.loads(capsys.readouterr().out)
+    assert account["aggregates"] == []
+    assert account["net"][0]["note"] == "in a window of Order, and told when it closes"
+
+
+def test_transform_says_what_is_still_open(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    (tmp_path / "mappings").mkdir()
+    (tmp_path / "mappings" / "order.yaml").write_text(MAPPING.partition("tests:")[0])
+    name = capture(log_of_steps(STORY), tmp_path / "c.jsonl")
+    assert main(["transform", name, "--mappings", str(tmp_path / "mappings"), "--source", "legacy"]) == 0
+    said = capsysbinary.readouterr()
+    assert said.out == b""
+    assert b"1 window(s) still open" in said.err
+
+
+@pytest.mark.parametrize(
+    ("until", "found"),
+    [("became(status, 'SHIPPED')", "M004"), ("before.total > 0", "M004"), ("total", "M016"), ("totl > 0", "M013")],
+)
+def test_until_asks_what_the_model_is(
+    until: str, found: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = MAPPING.partition("tests:")[0].replace("status == 'SHIPPED'}", f'"{until}"}}')
+    (tmp_path / "order.yaml").write_text(text)
+    assert main(["check", "--mappings", str(tmp_path)]) == 78
+    assert f" {found}: " in capsys.readouterr().err

@@ -27,10 +27,13 @@ from bridge.core.released import Released
 from bridge.core.transaction import Item, Seeds, SourceTransaction, Waiting
 from bridge.core.translate import CanonicalEvent, aggregate_id, translate
 from bridge.core.window import Windows
-from bridge.errors import TransactionIncomplete, Untranslatable
+from bridge.errors import MappingInvalid, TransactionIncomplete, Untranslatable
 from bridge.model import (
+    COARSE,
+    LEAST_QUIET_MS,
     UNKNOWN,
     ChangelogRecord,
+    Diagnostic,
     InboundRecord,
     InputPartition,
     MappingSet,
@@ -168,6 +171,13 @@ class Pipeline:
         state = self._state
         if not any(one.window is not None for one in mappings.mappings) and not state.metas(OpenWindow.PREFIX):
             return None
+        coarse = self.source.connector in COARSE
+        for one in mappings.mappings:
+            if coarse and one.window is not None and one.window.quiet < LEAST_QUIET_MS:
+                text = (
+                    f"commit times of {self.source.connector} are whole seconds: {one.aggregate} needs a longer quiet"
+                )
+                raise MappingInvalid([Diagnostic("M004", text, one.file, hint="quiet: 2s or more")])
         layouts = [mappings.layouts[name] for name in self._table_names]
         return Windows(self._aggregate, mappings.mappings, layouts, self.partitions, state)
 

@@ -22,15 +22,13 @@ from bridge.mapping.scope import RuleScope
 from bridge.mapping.shape import NAME, Section, duration
 from bridge.mapping.shared import SharedType, check_common, is_common
 from bridge.mapping.types import Type
-from bridge.model import Diagnostic
+from bridge.model import COARSE, LEAST_QUIET_MS, Diagnostic
 
 FILE_KEYS: Final = (
     "aggregate", "source", "key", "collapse", "tables", "model", "events", "on_error", "tests", "allow", "doc",
 )  # fmt: skip
 WINDOW_KEYS: Final = ("quiet", "at_most", "until")
 POLICIES: Final = ("park", "skip", "stop")
-COARSE: Final = ("mysql", "mariadb")  # their commit times are whole seconds
-LEAST_QUIET_MS: Final = 2000
 
 
 def check_files(
