@@ -15,10 +15,10 @@ from bridge.core.encode import cloudevent
 from bridge.mapping import load
 from bridge.mapping.cases import Database, Refused, Statement
 from bridge.model import MappingSet, OutboundRecord
-from bridge.runtime.capture import line_of
 from bridge.trial.log import DEAD_LETTERS, Log, Shape, log_of
 from bridge.trial.machine import Machine, plain_run
 from bridge.trial.stream import FIRST_COMMIT_MS, Stream
+from tests.test_docs import line_of
 
 MAPPING = """\
 aggregate: Order
