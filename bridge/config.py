@@ -66,6 +66,7 @@ SCHEMA: dict[str, Any] = _object(
                     "transaction_topic": _TOPIC,
                     "log": _TOPIC,
                     "signal_table": {"type": "string", "minLength": 1},
+                    "heartbeat_table": {"type": "string", "minLength": 1},
                     "catalog": {"type": "string", "minLength": 1},
                     **_MODES,
                     "dead_letter_topic": _TOPIC,
@@ -138,6 +139,7 @@ class Source(msgspec.Struct, frozen=True):
     catalog: Catalog | None
     catalog_file: Path | None = None
     tables: tuple[str, ...] = ()  # those that the config says something of
+    heartbeat_table: str = ""  # what heartbeat.action.query writes: `bridge check` wants it for windows
     database: Database | None = None  # for `bridge introspect` and `bridge init` alone
 
     @property
@@ -398,6 +400,7 @@ def _config(data: dict[str, Any], catalogs: dict[str, Catalog], base: Path) -> C
             _as_sent(source, catalogs.get(name)),
             base / source["catalog"] if "catalog" in source else None,
             tuple(source.get("tables", ())),
+            source.get("heartbeat_table", ""),
             _database(source),
         )
         for name, source in data["sources"].items()

@@ -178,6 +178,22 @@ class EventRule(msgspec.Struct, frozen=True):
     triggers: frozenset[str] = frozenset({"change"})  # change: a source transaction; snapshot: found by the initial one
 
 
+COARSE: Final = frozenset({"mysql", "mariadb"})  # connectors whose commit times are whole seconds
+LEAST_QUIET_MS: Final = 2000  # of a window there: less could close between two statements
+
+
+class Window(msgspec.Struct, frozen=True):
+    """The unit of work of code that commits after each statement. Times in ms of event time.
+
+    ``until`` is called as an ``EventRule.when`` is, with the model as ``after`` and nothing else.
+    """
+
+    quiet: int  # it closes so long after its last change ...
+    at_most: int  # ... and so long after its first
+    until: Callable[..., bool] | None = None  # ... or with the commit after which this holds
+    columns: dict[str, tuple[int, ...]] = {}  # by table: the slots whose changes count, those that the mapping uses
+
+
 class Mapping(msgspec.Struct, frozen=True):
     """A compiled mapping file: one aggregate of one source."""
 
@@ -193,6 +209,7 @@ class Mapping(msgspec.Struct, frozen=True):
     tokens: bool = False  # its events hold tokens, which need a key
     on_change: tuple[EventRule, ...] = ()  # those of ``events`` that a source transaction asks
     on_snapshot: tuple[EventRule, ...] = ()  # those that are asked once of what the initial snapshot found
+    window: Window | None = None  # None: the unit of work is a source transaction
 
 
 class Layout(msgspec.Struct, frozen=True):

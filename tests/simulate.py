@@ -40,6 +40,7 @@ REPORTED = (
     "local state lost",
     "parked aggregate",
     "single log",
+    "windows",
 )
 
 
@@ -61,14 +62,12 @@ def _run(scenario: Scenario, chaos: Chaos, seed: str) -> World:
     return world
 
 
-@cache
-def _compiled(*has: bool) -> MappingSet:
-    taxes, payment, customer, soft_delete, listed = has
-    return compiled(Features(taxes=taxes, payment=payment, customer=customer, soft_delete=soft_delete, listed=listed))
+_compiled = cache(compiled)
+_SAID = ("taxes", "payment", "customer", "soft_delete", "listed", "window", "until")  # what the mapping depends on
 
 
 def mappings_for(features: Features) -> MappingSet:
-    return _compiled(features.taxes, features.payment, features.customer, features.soft_delete, features.listed)
+    return _compiled(Features(**{name: getattr(features, name) for name in _SAID}))
 
 
 def _reached(scenario: Scenario, world: World) -> Counter[str]:
@@ -76,6 +75,7 @@ def _reached(scenario: Scenario, world: World) -> Counter[str]:
     reached["seeds overlapping live changes"] += scenario.seeds_overlap_live_changes()
     reached["parked aggregate"] += bool(scenario.truth.parked)
     reached["single log"] += scenario.layout.single_log
+    reached["windows"] += scenario.features.window is not None
     reached["events"] += len(scenario.truth.events)
     reached["source transactions"] += len(scenario.database.transactions)
     return reached

@@ -114,6 +114,7 @@ COMMANDS = {
     "C001": ["check", "--config", "absent.yaml"],
     "C011": ["introspect", "--url", "oracle://legacy/shop"],
     "C012": ["introspect"],
+    "C020": ["check", "--strict", "--config", "C020.yaml"],
 }
 
 

@@ -91,4 +91,14 @@ def mistakes(found: Mappings, source: str | None = None) -> list[Diagnostic]:
         for name in ([source] if source else found.catalogs)
         if name not in sources
     ]
+    problems += [_no_heartbeat(name) for name in sorted(found.without_heartbeat) if sources.get(name)]
     return problems
+
+
+def _no_heartbeat(source: str) -> Diagnostic:
+    return Diagnostic(
+        "C020",
+        f"mappings of source {source!r} have windows, and its config names no heartbeat_table",
+        hint="windows close when something commits: in a quiet database only a heartbeat (heartbeat.action.query) does",
+        warning=True,
+    )

@@ -132,6 +132,7 @@ class Mappings(NamedTuple):
     catalogs: dict[str, Catalog | None]
     anyone: Catalog | None = None
     unusual: dict[str, tuple[str, ...]] = {}  # noqa: RUF012 - a NamedTuple's default; tables that the config speaks of
+    without_heartbeat: frozenset[str] = frozenset()  # sources whose config names no heartbeat table
 
     def catalog(self, source: str) -> Catalog | None:
         return self.catalogs.get(source, self.anyone)
@@ -158,7 +159,9 @@ def mappings(arguments: argparse.Namespace) -> Mappings:
         config = load_config(arguments.config)
         catalogs = {name: source.catalog for name, source in config.sources.items()}
         unusual = {name: source.tables for name, source in config.sources.items() if source.tables}
-        return Mappings(config.mappings, mapping_files(config.mappings), catalogs, unusual=unusual)
+        silent = frozenset(name for name, source in config.sources.items() if not source.heartbeat_table)
+        found = mapping_files(config.mappings)
+        return Mappings(config.mappings, found, catalogs, unusual=unusual, without_heartbeat=silent)
     catalog = None if arguments.catalog is None else catalog_file(arguments.catalog)
     return Mappings(arguments.mappings, mapping_files(arguments.mappings), {}, catalog)
 

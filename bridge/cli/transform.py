@@ -58,6 +58,7 @@ class Printer:
 
     def __init__(self, dead_letters: Path | None) -> None:
         self._dead = None if dead_letters is None else dead_letters.open("wb")
+        self._open_windows = 0
         self._totals = {"row_changes": 0, "transactions": 0, "events": 0, "dead_letters": 0, "duplicates": 0}
 
     def write(self, output: Output) -> None:
@@ -77,6 +78,7 @@ class Printer:
         counts = output.counts
         self._totals["row_changes"] += counts.row_changes
         self._totals["transactions"] += counts.transactions
+        self._open_windows = counts.open_windows
         self._totals["duplicates"] += counts.duplicates
         self._totals["events"] += sum(counts.events.values())
         for code, count in counts.dead_letters.items():
@@ -88,4 +90,6 @@ class Printer:
         sys.stdout.flush()
         if self._dead is not None:
             self._dead.close()
+        if self._open_windows:
+            print(f"{self._open_windows} window(s) still open: nothing committed after their deadline", file=sys.stderr)
         print(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in self._totals.items()), file=sys.stderr)

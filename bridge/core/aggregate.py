@@ -34,7 +34,20 @@ class Touched(msgspec.Struct):
     changes: list[NetChange]
 
 
-class _View:
+class Affected(msgspec.Struct):
+    """What one transaction means to a mapping with windows: (root's key before, its key after) → the changes that touch it.
+
+    ``net``: all changes of the transaction; the views are the rows as of before and after it.
+    """
+
+    mapping: int
+    roots: dict[tuple[bytes, bytes], list[NetChange]]
+    net: list[NetChange]
+    then: View
+    now: View
+
+
+class View:
     """The rows as of after the transaction, or of before it for those that it changed."""
 
     __slots__ = ("_moved", "_old", "_rows")
@@ -69,7 +82,7 @@ class _View:
         return sorted(keys) if len(keys) > 1 else list(keys)
 
 
-class _Plan:
+class Plan:
     """One alias of a mapping with its indexes resolved."""
 
     __slots__ = ("below", "down", "kids", "number", "parent", "table", "up", "use")
@@ -80,8 +93,8 @@ class _Plan:
         self.table = table
         self.down = down
         self.up = up
-        self.parent: _Plan | None = None
-        self.kids: list[_Plan] = []
+        self.parent: Plan | None = None
+        self.kids: list[Plan] = []
         self.below: set[int] = set()  # tables joined below this alias, but lookups, which both images share
 
 
@@ -96,19 +109,19 @@ class Aggregate:
         self.appended = frozenset(
             table_numbers[use.table] for mapping in mapping_set.mappings for use in mapping.tables if use.append
         )
-        self._users: dict[int, list[tuple[int, _Plan]]] = {}
+        self._users: dict[int, list[tuple[int, Plan]]] = {}
         for number, (_, plans) in enumerate(self._plans):
             for plan in plans:
                 if not plan.use.lookup:
                     self._users.setdefault(plan.table, []).append((number, plan))
 
-    def _plan(self, mapping: Mapping, table_numbers: dict[str, int]) -> list[_Plan]:
+    def _plan(self, mapping: Mapping, table_numbers: dict[str, int]) -> list[Plan]:
         plans = []
         for number, use in enumerate(mapping.tables):
             joined = use.parent is not None
             down = self.indexes.down(mapping, use) if joined else None
             up = self.indexes.up(mapping, use) if joined and not use.lookup else None
-            plans.append(_Plan(use, number, table_numbers[use.table], down, up))
+            plans.append(Plan(use, number, table_numbers[use.table], down, up))
         for plan in plans:
             plan.kids = [plans[kid] for kid in plan.use.kids]
             plan.parent = None if plan.use.parent is None else plans[plan.use.parent]
@@ -119,28 +132,34 @@ class Aggregate:
                 above = above.parent
         return plans
 
-    def transaction(self, net: list[NetChange], position: int) -> list[Touched]:
-        """Apply the net changes to the state and say what they did, in the order of each aggregate's first change."""
+    def transaction(self, net: list[NetChange], position: int, windowed: list[Affected]) -> list[Touched]:
+        """Apply the net changes to the state and say what they did, in the order of each aggregate's first change.
+
+        ``windowed`` takes what mappings with windows make of it instead: their images are not wanted yet.
+        """
         old: dict[tuple[int, bytes], Row | None] = {}
         for change in net:
             old.setdefault((change.table, change.row_key), None)
             if change.before is not None:  # of several changes that speak of one key, one had it before
                 old[change.table, change.old_key] = change.before
         facts = [change for change in net if change.table in self.appended] if self.appended else ()
-        now = _View(self._rows, {(change.table, change.row_key): change.after for change in facts})
-        then = _View(self._rows, old)
+        now = View(self._rows, {(change.table, change.row_key): change.after for change in facts})
+        then = View(self._rows, old)
         self._apply(net, position, then)
         changed = {change.table for change in net}
         touched = []
         for mapping_number, roots in self._roots(net, then, now).items():
             mapping, plans = self._plans[mapping_number]
+            if mapping.window is not None:
+                windowed.append(Affected(mapping_number, roots, net, then, now))
+                continue
             for (old_key, new_key), changes in roots.items():
                 touched.append(self._touched(mapping, plans, old_key, new_key, changes, then, now, changed))
         if len(touched) > 1:
             touched.sort(key=lambda one: one.changes[0].order)
         return touched
 
-    def _apply(self, net: list[NetChange], position: int, then: _View) -> None:
+    def _apply(self, net: list[NetChange], position: int, then: View) -> None:
         """Write the rows; deletes first, so that a key may be given up and taken in one transaction."""
         rows, indexes = self._rows, self.indexes
         if self.appended:
@@ -158,11 +177,36 @@ class Aggregate:
                     moves = indexes.moves(change.table, None, change.after)
                 rows.put(change.table, change.row_key, stored, moves)
 
+    def unit(self, number: int, old_key: bytes, new_key: bytes, changes: list[NetChange]) -> Touched:
+        """One aggregate over several transactions, which ``changes`` fold: as of before them, and as of now."""
+        mapping, plans = self._plans[number]
+        old: dict[tuple[int, bytes], Row | None] = {}
+        for change in changes:
+            old.setdefault((change.table, change.row_key), None)
+            if change.before is not None:
+                old[change.table, change.old_key] = change.before
+        then = View(self._rows, old)
+        for change in changes:
+            rekeyed = change.old_key != change.row_key
+            then.moved(change, self.indexes.moves(change.table, change.before, change.after, rekeyed=rekeyed))
+        tables = {change.table for change in changes}
+        return self._touched(mapping, plans, old_key, new_key, changes, then, View(self._rows, {}), tables)
+
+    def now(self, number: int, root_key: bytes) -> Node | None:
+        """An aggregate as it is now. Raises Untranslatable."""
+        _, plans = self._plans[number]
+        now = View(self._rows, {})
+        return self._node(plans[0], now.row(plans[0].table, root_key), now, now)
+
+    def plans(self, number: int) -> list[Plan]:
+        """The aliases of mapping ``number``, the root first."""
+        return self._plans[number][1]
+
     def found(self, number: int, row: Row) -> Touched:
         """An aggregate of mapping ``number`` that a snapshot found, by its root row: new, as far as the bridge knows."""
         mapping, plans = self._plans[number]
         touched = Touched(mapping, None, None, None, row, self.is_seeded(number), None, [], [])
-        now = _View(self._rows, {})
+        now = View(self._rows, {})
         try:
             touched.after = self._node(plans[0], row, now, now)
         except Untranslatable as error:
@@ -182,7 +226,7 @@ class Aggregate:
     # -- which aggregates ----------------------------------------------------------------------------------------------
 
     def _roots(
-        self, net: list[NetChange], then: _View, now: _View
+        self, net: list[NetChange], then: View, now: View
     ) -> dict[int, dict[tuple[bytes, bytes], list[NetChange]]]:
         """Per mapping: (root's key before, root's key after) → the changes that touch it."""
         found: dict[int, dict[tuple[bytes, bytes], list[NetChange]]] = {}
@@ -204,7 +248,7 @@ class Aggregate:
                     _note(roots, pair, change)
         return found
 
-    def _stays(self, plan: _Plan, change: NetChange) -> bool:
+    def _stays(self, plan: Plan, change: NetChange) -> bool:
         """Whether a row that is in both images is a root, or belongs to the same root that did not move itself."""
         before, after = change.before, change.after
         if before is None or after is None:
@@ -213,7 +257,7 @@ class Aggregate:
             return True
         return plan.parent.parent is None and same(before, after, plan.use.own_columns)
 
-    def _ancestors(self, plan: _Plan, row_key: bytes, row: Row | None, view: _View) -> Iterable[bytes]:
+    def _ancestors(self, plan: Plan, row_key: bytes, row: Row | None, view: View) -> Iterable[bytes]:
         """Keys of the root rows that a row belongs to, in one view."""
         if row is None:
             return ()
@@ -236,12 +280,12 @@ class Aggregate:
     def _touched(
         self,
         mapping: Mapping,
-        plans: list[_Plan],
+        plans: list[Plan],
         old_key: bytes,
         new_key: bytes,
         changes: list[NetChange],
-        then: _View,
-        now: _View,
+        then: View,
+        now: View,
         changed: set[int],
     ) -> Touched:
         root = plans[0]
@@ -271,24 +315,25 @@ class Aggregate:
             touched.error = error
         return touched
 
-    def _is_complete(self, plans: list[_Plan], old_key: bytes, new_key: bytes, changes: list[NetChange]) -> bool:
+    def _is_complete(self, plans: list[Plan], old_key: bytes, new_key: bytes, changes: list[NetChange]) -> bool:
         root = plans[0]
-        for change in changes:
-            if change.table == root.table and new_key == change.row_key and change.created:
-                return True
-            if change.table == root.table and old_key == change.old_key and change.after is None and change.created:
-                return True
-        stored = self._rows.get(root.table, new_key)
-        if stored is not None and stored.flags & CREATED:
+        of_root = [change for change in changes if change.table == root.table]
+        mine = [change for change in of_root if change.row_key == new_key or change.old_key == old_key]
+        if mine:
+            created = any(c.created and (c.row_key == new_key or c.after is None) for c in mine)
+        else:
+            stored = self._rows.get(root.table, new_key)
+            created = stored is not None and bool(stored.flags & CREATED)
+        if created:
             return True
         return all(plan.table in self._seeded for plan in plans)
 
     def _node(
         self,
-        plan: _Plan,
+        plan: Plan,
         row: Row | None,
-        view: _View,
-        now: _View,
+        view: View,
+        now: View,
         other: Node | None = None,
         other_row: Row | None = None,
         changed: Collection[int] = (),
@@ -316,7 +361,7 @@ class Aggregate:
                 kids.append(self._kid(kid, row, view, now))
         return (row, *kids)
 
-    def _kid(self, plan: _Plan, parent: Row, view: _View, now: _View) -> Any:
+    def _kid(self, plan: Plan, parent: Row, view: View, now: View) -> Any:
         use = plan.use
         if use.lookup:
             view = now

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from bridge.core.aggregate import Aggregate, Touched
+from bridge.core.aggregate import Affected, Aggregate, Touched
 from bridge.core.assemble import Assemble
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.collapse import Collapse, NetChange, Rows, StoredRow
@@ -22,15 +22,20 @@ from bridge.core.connectors import CONNECTORS
 from bridge.core.decode import Decode
 from bridge.core.encode import Encode
 from bridge.core.history import ACCEPT, RELEASE, Histories, decisions, history_of, incarnation_of, own
+from bridge.core.open_window import OpenWindow
 from bridge.core.reject import Breaker, Reject
 from bridge.core.released import Released
 from bridge.core.transaction import Item, Seeds, SourceTransaction, Waiting
 from bridge.core.translate import CanonicalEvent, aggregate_id, translate
 from bridge.core.truncate import Truncate
-from bridge.errors import TransactionIncomplete, Untranslatable
+from bridge.core.window import Windows
+from bridge.errors import MappingInvalid, TransactionIncomplete, Untranslatable
 from bridge.model import (
+    COARSE,
+    LEAST_QUIET_MS,
     UNKNOWN,
     ChangelogRecord,
+    Diagnostic,
     InboundRecord,
     InputPartition,
     MappingSet,
@@ -60,6 +65,7 @@ class Counts(msgspec.Struct):
     duplicates: int = 0
     incomplete: int = 0
     found: int = 0  # aggregates of the initial snapshot that events were asked about
+    open_windows: int = 0  # at its end
     events: dict[str, int] = msgspec.field(default_factory=dict)
     dead_letters: dict[str, int] = msgspec.field(default_factory=dict)
     truncated: list[str] = msgspec.field(default_factory=list)
@@ -73,7 +79,9 @@ class Observed(msgspec.Struct):
     net: list[NetChange]
     touched: list[Touched]
     records: list[OutboundRecord]  # its events and dead letters
+    windows: list[OpenWindow] = []  # that it belongs to, and is told with
     snapshot: bool = False  # no transaction, but aggregates that the initial snapshot found
+    window: OpenWindow | None = None  # no transaction, but a window that closed
 
 
 class Output(msgspec.Struct):
@@ -146,6 +154,7 @@ class Pipeline:
         self._collapse = Collapse(frozenset(stepped), self._aggregate.appended)
         policies = {tables[name]: policy for name, policy in source.truncate.items() if name in tables}
         self._truncate = Truncate(policies, state, self._aggregate.indexes) if policies else None
+        self._windows = self._make_windows(mappings)
         self._encode = Encode(source.name)
         layouts = [mappings.layouts[name] for name in self._table_names]
         self._reject = Reject(source.name, source.dead_letter_topic, layouts, self.partitions, markers)
@@ -163,6 +172,21 @@ class Pipeline:
         self._held: dict[InputPartition, int] | None = None  # where to start again while it is being told
         self._records: list[OutboundRecord] = []
         self._counts = Counts()
+
+    def _make_windows(self, mappings: MappingSet) -> Windows | None:
+        """None where no mapping has any, and none was left open by one that had."""
+        state = self._state
+        if not any(one.window is not None for one in mappings.mappings) and not state.metas(OpenWindow.PREFIX):
+            return None
+        coarse = self.source.connector in COARSE
+        for one in mappings.mappings:
+            if coarse and one.window is not None and one.window.quiet < LEAST_QUIET_MS:
+                text = (
+                    f"commit times of {self.source.connector} are whole seconds: {one.aggregate} needs a longer quiet"
+                )
+                raise MappingInvalid([Diagnostic("M004", text, one.file, hint="quiet: 2s or more")])
+        layouts = [mappings.layouts[name] for name in self._table_names]
+        return Windows(self._aggregate, mappings.mappings, layouts, self.partitions, state)
 
     # -- in ----------------------------------------------------------------------------------------------------------
 
@@ -235,12 +259,10 @@ class Pipeline:
             elif self._to_ask and not self._tell_snapshot(item):
                 self._held = self._held or self._before
                 return
-            elif self._observe is None:
+            elif self._windows is None and self._observe is None:
                 self._transaction(item)
             else:
-                start = len(self._records)
-                net, touched = self._transaction(item)
-                self._observe(Observed(item, net, touched, self._records[start:]))
+                self._apply(item)
             self._queue.popleft()
         self._held = None
 
@@ -269,6 +291,7 @@ class Pipeline:
         counts.duplicates, self._assemble.duplicates = self._assemble.duplicates, 0
         counts.truncated, self._collapse.truncated = self._collapse.truncated, []
         counts.released_short, self._assemble.released_short = self._assemble.released_short, []
+        counts.open_windows = self.open_windows
         records, self._records = self._records, []
         return Output(records, state.take_changes(), offsets, counts, own(self._commit_position))
 
@@ -292,6 +315,10 @@ class Pipeline:
     def is_held(self) -> bool:
         """Whether ``receive`` has more to do although nothing new came: the snapshot is being told, in parts."""
         return self._held is not None
+
+    @property
+    def open_windows(self) -> int:
+        return 0 if self._windows is None else len(self._windows)
 
     def waiting(self) -> Waiting | None:
         """What the next transaction misses, if it waits for rows."""
@@ -382,6 +409,30 @@ class Pipeline:
 
     # -- transactions --------------------------------------------------------------------------------------------------
 
+    def _apply(self, transaction: SourceTransaction) -> None:
+        """A transaction, and the windows that are due before it, or finished with it."""
+        if self._windows is not None:
+            self._close(self._windows.due(max(self._event_time_ms, transaction.ts_ms)))
+        start = len(self._records)
+        net, touched = self._transaction(transaction)
+        if self._observe is not None:
+            windows = [] if self._windows is None else self._windows.latest(transaction.position)
+            self._observe(Observed(transaction, net, touched, self._records[start:], windows))
+        if self._windows is not None:
+            self._close(self._windows.finished())
+
+    def _close(self, closed: Iterable[tuple[OpenWindow, Touched | None]]) -> None:
+        for window, touched in closed:
+            if touched is None:
+                continue
+            unit, start = window.as_transaction(), len(self._records)
+            events = self._unit(touched, unit, window=window)
+            if events:
+                self._publish(events, unit.position, window.last.time_ms, unit.ts_ms)
+            if self._observe is not None:
+                self._observe(Observed(unit, touched.changes, [touched], self._records[start:], window=window))
+            self._lap("window")
+
     def _transaction(self, transaction: SourceTransaction) -> tuple[list[NetChange], list[Touched]]:
         lap = self._lap
         self._snapshot_done()
@@ -402,8 +453,12 @@ class Pipeline:
         lap("collapse")
         if not net:
             return [], []
-        touched = self._aggregate.transaction(net, transaction.position)
+        windowed: list[Affected] = []
+        touched = self._aggregate.transaction(net, transaction.position, windowed)
         lap("aggregate")
+        if windowed and self._windows is not None:
+            self._windows.fold(windowed, transaction, self._event_time_ms)
+            lap("window")
         events: list[CanonicalEvent] = []
         for one in touched:
             events.extend(self._unit(one, transaction))
@@ -420,7 +475,12 @@ class Pipeline:
             counts[event.rule.type] = counts.get(event.rule.type, 0) + 1
 
     def _unit(
-        self, touched: Touched, transaction: SourceTransaction, *, is_snapshot: bool = False
+        self,
+        touched: Touched,
+        transaction: SourceTransaction,
+        *,
+        is_snapshot: bool = False,
+        window: OpenWindow | None = None,
     ) -> list[CanonicalEvent]:
         if not touched.complete:
             self._counts.incomplete += 1
@@ -428,30 +488,37 @@ class Pipeline:
         if self._parked:
             behind = self._parked.get(self._aggregate_name(touched))
             if behind is not None:
-                self._dead_letter(touched, transaction, None, behind)
+                self._dead_letter(touched, transaction, None, behind, window)
                 return []
         try:
             events = translate(touched, snapshot=is_snapshot)
         except Untranslatable as error:
-            self._rejected(touched, transaction, error)
+            self._rejected(touched, transaction, error, window)
             return []
         self._breaker.passed()
         return events
 
-    def _rejected(self, touched: Touched, transaction: SourceTransaction, error: Untranslatable) -> None:
+    def _rejected(
+        self, touched: Touched, transaction: SourceTransaction, error: Untranslatable, window: OpenWindow | None
+    ) -> None:
         if touched.mapping.on_error == "stop":
             raise error
         self._breaker.failed(error)
-        self._dead_letter(touched, transaction, error, None)
+        self._dead_letter(touched, transaction, error, None, window)
         if touched.mapping.on_error == "park":
             name = self._aggregate_name(touched)
             self._parked[name] = transaction.position
             self._state.put_meta(_PARKED + name.encode(), b"%d" % transaction.position)
 
     def _dead_letter(
-        self, touched: Touched, transaction: SourceTransaction, error: Untranslatable | None, behind: int | None
+        self,
+        touched: Touched,
+        transaction: SourceTransaction,
+        error: Untranslatable | None,
+        behind: int | None,
+        window: OpenWindow | None,
     ) -> None:
-        record = self._reject.unit(touched, identity_of(touched), transaction, error, behind)
+        record = self._reject.unit(touched, identity_of(touched), transaction, error, behind, window)
         self._records.append(record)
         self._count_dead_letter(error.code if error is not None else "B211")
 

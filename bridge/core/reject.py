@@ -14,6 +14,7 @@ from bridge.core.aggregate import Touched
 from bridge.core.collapse import NetChange
 from bridge.core.decode import ChangeEvent
 from bridge.core.history import incarnation_of, own
+from bridge.core.open_window import OpenWindow, Record
 from bridge.core.transaction import SourceTransaction
 from bridge.errors import BridgeError, Untranslatable
 from bridge.model import UNKNOWN, InputPartition, Layout, Mapping, Node, OutboundRecord, Row, TableUse
@@ -56,11 +57,12 @@ class Reject:
         transaction: SourceTransaction,
         error: Untranslatable | None,
         parked_behind: int | None,
+        window: OpenWindow | None = None,
     ) -> OutboundRecord:
         """A unit that could not be translated (``error``), or that is parked behind one (its commit position)."""
         code = error.code if error is not None else "B211"
         markers = self._partitions[self._markers]
-        document = {
+        document: dict[str, Any] = {
             "kind": "unit",
             "code": code,
             "message": error.message if error is not None else "an earlier unit of this aggregate is a dead letter",
@@ -77,10 +79,15 @@ class Reject:
             "commitTime": transaction.ts_ms,
             "end": {"topic": markers.topic, "partition": markers.partition, "offset": transaction.offset},
             "parkedBehind": None if parked_behind is None else own(parked_behind),
-            "changes": [self._change(change, transaction) for change in touched.changes],
+            "changes": [
+                self._change(change, self._records(change, transaction) if window is None else window.records(change))
+                for change in touched.changes
+            ],
             "before": self._image(touched.mapping, touched.before),
             "after": self._image(touched.mapping, touched.after),
         }
+        if window is not None:
+            document["window"] = self._window(window)
         headers = [
             ("bridge_kind", b"unit"),
             ("bridge_code", code.encode()),
@@ -91,12 +98,24 @@ class Reject:
         ]
         return OutboundRecord(self._topic, identity.encode(), _encode(document), headers)
 
-    def _change(self, change: NetChange, transaction: SourceTransaction) -> dict[str, Any]:
-        records = [
-            [*self._partitions[one.partition], one.offset]
+    def _window(self, window: OpenWindow) -> dict[str, Any]:
+        """Where it ends: the rest of the document says where it begins."""
+        markers, last = self._partitions[self._markers], window.last
+        return {
+            "transactions": window.transactions,
+            "lastTransaction": last.group,
+            "lastCommitPosition": last.position,
+            "lastEnd": {"topic": markers.topic, "partition": markers.partition, "offset": last.offset},
+        }
+
+    def _records(self, change: NetChange, transaction: SourceTransaction) -> list[Record]:
+        return [
+            (*self._partitions[one.partition], one.offset)
             for one in transaction.changes
             if one.table.number == change.table and one.row_key in (change.row_key, change.old_key)
         ]
+
+    def _change(self, change: NetChange, records: list[Record]) -> dict[str, Any]:
         return {
             "table": self._tables[change.table].table,
             "key": change.row_key.decode(errors="replace"),

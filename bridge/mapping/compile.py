@@ -8,7 +8,7 @@ from typing import Any
 
 from bridge.mapping import support
 from bridge.mapping.catalog import Catalog
-from bridge.mapping.draft import Alias, Draft
+from bridge.mapping.draft import Alias, Draft, Event
 from bridge.mapping.emit import Emitter, Names
 from bridge.mapping.model_code import ModelWriter
 from bridge.mapping.nodes import Column, Expr, Field, Pivot, walk
@@ -18,7 +18,7 @@ from bridge.mapping.scope import columns_of
 from bridge.mapping.table_code import table_use
 from bridge.mapping.tokens import Tokenise, plain
 from bridge.mapping.types import Type, has_tokens
-from bridge.model import Layout, Mapping, MappingSet, TableUse
+from bridge.model import Layout, Mapping, MappingSet, TableUse, Window
 
 
 def compile_set(
@@ -121,7 +121,24 @@ def _mapping(draft: Draft, layouts: dict[str, Layout], tokenise: Tokenise, probe
         on_error=draft.on_error,
         file=draft.file,
         tokens=any(has_tokens(item.type) for event in draft.events for item in event.data),
+        window=_window(draft, rules, slots),
     )
+
+
+def _window(draft: Draft, rules: RuleWriter, slots: dict[str, dict[str, int]]) -> Window | None:
+    """``until`` is written as an event's ``when`` is."""
+    window = draft.window
+    if window is None:
+        return None
+    until = None
+    if window.until is not None and window.source is not None:
+        event = Event("until", 1, "", window.source.place, window.source.path, when=window.until)
+        with rules.emitter.hooks.silent():
+            until = rules.when(event, "until", deleted=False)
+    columns: dict[str, tuple[int, ...]] = {}
+    for table, column in sorted(used_columns(draft)):
+        columns[table] = (*columns.get(table, ()), slots[table][column]) if column else columns.get(table, ())
+    return Window(window.quiet, window.at_most, until, columns)
 
 
 class _Steps:

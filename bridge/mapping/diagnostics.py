@@ -23,7 +23,6 @@ CODES: Final[dict[str, str]] = {
     "M002": "a key that must be there is missing",
     "M003": "a value of the wrong shape: text, list or mapping expected",
     "M004": "a value that is not allowed here",
-    "M005": "part of the language, but not supported yet",
     "M010": "an expression that cannot be read",
     "M011": "a construct that expressions do not have",
     "M012": "the table has no such column",
@@ -57,7 +56,7 @@ CODES: Final[dict[str, str]] = {
     "M040": "a column that may arrive as null though it did not change",
 }
 
-WARNINGS: Final = frozenset({"M005", "M032", "M034", "M040"})  # they stop no check
+WARNINGS: Final = frozenset({"M032", "M034", "M040"})  # they stop no check
 ALLOWABLE: Final = frozenset({"M030", "M032", "M033", "M034", "M035", "M040"})  # a person may know better, and says why
 
 # What a compiled mapping raises as Untranslatable, with field and ``file:line``, never with the value.

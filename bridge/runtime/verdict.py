@@ -57,7 +57,7 @@ class Topics:
     def __init__(self, source: SourceSettings, mappings: MappingSet, reader: Reader) -> None:
         self._reader = reader
         self._connector = CONNECTORS[source.connector]
-        self._decode = Decode(mappings.layouts, self._connector, source.decimal_handling_mode)
+        self._decode = Decode(mappings.layouts, self._connector, source.modes)
         self.partitions = reader.partitions()
         self.markers = InputPartition(source.log or source.transaction_topic, 0)
         self.starts = reader.seek(dict.fromkeys(self.partitions, -1))

@@ -62,6 +62,7 @@ class Watch(Report):
             seeds=counts.seeds,
         )
         metrics.events_published(source, counts.events, seconds)
+        metrics.open_windows(source, counts.open_windows)
         for code, count in counts.dead_letters.items():
             metrics.dead_letters(source, code, count)
         self._log.debug("publish", position=output.commit_position, transactions=counts.transactions, seconds=seconds)

@@ -14,32 +14,15 @@ from hashlib import blake2b
 from itertools import islice
 from typing import Any
 
-import msgspec
-
 from bridge.core.collapse import StoredRow
 from bridge.core.joins import Indexes, Join, Move
+from bridge.core.packed import decode as _decode
+from bridge.core.packed import encode as _encode
 from bridge.errors import Fatal
-from bridge.model import UNKNOWN, ChangelogRecord, MappingSet
+from bridge.model import ChangelogRecord, MappingSet
 from bridge.state.store import Store
 
-_UNKNOWN_CODE = 1
 _LONGEST_JOIN = 200  # longer join values end in a hash, so that an index entry's prefix stays whole in the store's keys
-
-
-def _encode_unknown(value: Any) -> Any:
-    if value is UNKNOWN:
-        return msgspec.msgpack.Ext(_UNKNOWN_CODE, b"")
-    raise NotImplementedError(type(value).__name__)
-
-
-def _decode_unknown(code: int, _data: memoryview) -> Any:
-    if code != _UNKNOWN_CODE:
-        raise ValueError(code)
-    return UNKNOWN
-
-
-_encode = msgspec.msgpack.Encoder(enc_hook=_encode_unknown).encode
-_decode = msgspec.msgpack.Decoder(tuple, ext_hook=_decode_unknown).decode
 
 
 class RowState:

@@ -104,11 +104,9 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
 # -- compiled mappings on odd rows -------------------------------------------------------------------------------------
 
 
-def _loaded(files: list[tuple[str, str]], catalog: Catalog | None) -> MappingSet | None:
+def _loaded(files: list[tuple[str, str]], catalog: Catalog | None) -> MappingSet:
     sources = {parse(text, name).data.get("source") for name, text in files}
     source = sources.pop()
-    if any(one.code == "M005" for one in diagnose(files, catalog)):
-        return None
     return load(files, str(source), catalog)
 
 

@@ -33,7 +33,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def test_a_transaction_that_is_open_when_the_connector_dies_comes_whole(stack: Stack) -> None:
     with psycopg.connect(**stack.postgres, autocommit=True) as database:  # type: ignore[arg-type]
         database.execute("CREATE TABLE t_held (id integer PRIMARY KEY)")
-        stack.register("held", stack.debezium_postgres("held", ["public.t_held"], **QUIET))
+        stack.register("held", stack.debezium_postgres("held", ["public.t_held"]) | QUIET)
         assert wait_until(lambda: _slot_is_used(database), OFFSETS_SECONDS)
         with psycopg.connect(**stack.postgres) as held:  # type: ignore[arg-type]
             held.execute("INSERT INTO t_held VALUES (1)")

@@ -9,7 +9,7 @@ from random import Random
 from tests.sim.database import Database, lay_out_wal, wrap_xids
 from tests.sim.debezium import Connector, Layout, Topics
 from tests.sim.naive import SeedRow, Truth, truth
-from tests.sim.workload import CUSTOMER, MAPPED, PAYMENT, TAX, Features, Workload, random_features
+from tests.sim.workload import CUSTOMER, MAPPED, PAYMENT, TAX, Features, Workload, random_features, with_windows
 
 PREFIX = "legacy"
 
@@ -54,7 +54,7 @@ def mapped_tables(features: Features) -> list[str]:
 
 def make_scenario(seed: int) -> Scenario:
     rng = Random(f"scenario/{seed}")
-    features = random_features(rng)
+    features = with_windows(random_features(rng), Random(f"windows/{seed}"))
     database = Workload(features, rng).run()
     lay_out_wal(database, features.concurrency)
     partitions = {table: rng.randint(1, 3) for table in database.tables}
