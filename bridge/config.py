@@ -22,7 +22,7 @@ from bridge.located_yaml import Located, parse
 from bridge.mapping import catalog
 from bridge.mapping.catalog import Catalog
 from bridge.mapping.tokens import Tokenise, keyed
-from bridge.model import Database, Diagnostic, SourceSettings
+from bridge.model import ConnectRest, Database, Diagnostic, SourceSettings
 from bridge.runtime.worker import Limits
 
 _NAME = {"type": "string", "pattern": r"^[A-Za-z0-9_-]{1,80}$"}
@@ -72,6 +72,14 @@ SCHEMA: dict[str, Any] = _object(
                         },
                         "database",
                     ),
+                    "connect": _object(
+                        {
+                            "url": {"type": "string", "pattern": r"^https?://[^@\s]+$"},
+                            "user": {"type": "string", "minLength": 1},
+                            "password": {"type": "string"},
+                        },
+                        "url",
+                    ),
                 },
                 "connector",
             ),
@@ -120,7 +128,8 @@ class Source(msgspec.Struct, frozen=True):
     changelog_topic: str
     catalog: Catalog | None
     catalog_file: Path | None = None
-    database: Database | None = None  # for `bridge introspect` and `bridge init` alone
+    database: Database | None = None  # for `bridge introspect`, `bridge init` and `bridge doctor` alone
+    connect: ConnectRest | None = None  # for `bridge doctor` alone
 
     @property
     def owner_topic(self) -> str:
@@ -362,6 +371,7 @@ def _config(data: dict[str, Any], catalogs: dict[str, Catalog], base: Path) -> C
             catalogs.get(name),
             base / source["catalog"] if "catalog" in source else None,
             _database(source),
+            ConnectRest(**source["connect"]) if "connect" in source else None,
         )
         for name, source in data["sources"].items()
     }
