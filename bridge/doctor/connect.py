@@ -54,6 +54,7 @@ def read(rest: ConnectRest) -> list[Connector]:
         found = _get(rest, "/connectors?expand=info&expand=status")
         made = [_connector(name, one, versions) for name, one in sorted(found.items())]
     except urllib.error.HTTPError as error:
+        error.close()
         raise _failed(f"it answers {error.code}") from None
     except OSError as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error

@@ -36,7 +36,7 @@ def gather(config: Config, source: Source, mappings: Callable[[], MappingSet]) -
         int(config.transaction_timeout_seconds * 1000),
         config.kafka,
         source.catalog,
-        attempt("D001", "Kafka Connect", lambda: _connectors(source)),
+        attempt("D001", "Kafka Connect", lambda: _connectors(source, tuple(known.layouts))),
         attempt("D002", "Kafka", lambda: _topics(config, source, known)),
         attempt("D003", "the source's database", lambda: _database(source)),
         tuple(unread),
@@ -54,16 +54,17 @@ MENDS = {
 # -- Kafka Connect -----------------------------------------------------------------------------------------------------
 
 
-def _connectors(source: Source) -> tuple[Connector, ...]:
+def _connectors(source: Source, tables: tuple[str, ...]) -> tuple[Connector, ...]:
     if source.connect is None:
         raise Fatal("the config does not say where it is", "sources.*.connect: {url: http://connect.example:8083}")
-    return tuple(one for one in connect.read(source.connect) if _writes(source, one))
+    inputs = {source.owner_topic, *source.settings.topics}
+    return tuple(one for one in connect.read(source.connect) if _writes(one, inputs, tables))
 
 
-def _writes(source: Source, connector: Connector) -> bool:
+def _writes(connector: Connector, inputs: set[str], tables: tuple[str, ...]) -> bool:
     """Does it write the source's topics, or would it but for a mistake?"""
-    inputs = (source.owner_topic, *source.settings.topics)
-    return connector.transaction_topic in inputs or any(name.startswith(f"{connector.prefix}.") for name in inputs)
+    written = {connector.transaction_topic, *(connector.topic(table) for table in tables)}
+    return bool(written & inputs) or any(name.startswith(f"{connector.prefix}.") for name in inputs)
 
 
 # -- Kafka -------------------------------------------------------------------------------------------------------------
