@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -123,6 +124,21 @@ def test_several_connectors() -> None:
     (one,) = HEALTHY.ours
     facts = msgspec.structs.replace(HEALTHY, connectors=(one, msgspec.structs.replace(one, name="d")))
     assert found(facts) == [("D011", "loses")]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "${file:/etc/x:y}", "(", ":", "a:b;:,", "[[", "*", "${0}", "$9", "\\", "x" * 1000]
+)
+@pytest.mark.parametrize("kind_of", ["postgresql.PostgresConnector", "mariadb.MariaDbConnector"])
+def test_whatever_a_setting_says_the_doctor_stays_calm(text: str, kind_of: str) -> None:
+    names = re.findall(r"[a-z][a-z.]+", connect.ASKED.pattern.replace("\\", ""))
+    asked = ["topic.transaction", "topic.delimiter", "table.include.list", "column.exclude.list", "message.key.columns"]
+    asked += ["producer.override.max.request.size", "tasks.max", "heartbeat.action.query", "transforms.a.regex"]
+    asked += ["transforms.a.replacement", "signal.data.collection", "skipped.operations", "snapshot.mode", "slot.name"]
+    router = {"transforms": "a", "transforms.a.type": "org.apache.kafka.connect.transforms.RegexRouter"}
+    for key in {*names, *asked}:
+        config = CONFIG | router | {"connector.class": f"io.debezium.connector.{kind_of}", key: text}
+        examine(with_connector(config=config))
 
 
 # -- names ---------------------------------------------------------------------------------------------------------------

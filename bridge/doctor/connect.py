@@ -78,7 +78,7 @@ def _get(rest: ConnectRest, path: str) -> Any:
 
 
 def _connector(name: str, about: Mapping[str, Any], versions: Mapping[str, str]) -> Connector:
-    config: dict[str, str] = {key: str(value) for key, value in about["info"]["config"].items()}
+    config: dict[str, str] = {key: str(value) for key, value in about["info"]["config"].items() if value is not None}
     hidden = [value for key, value in config.items() if _SECRET.search(key) and value]
     status = about["status"]
     parts = [("the connector", status["connector"])]

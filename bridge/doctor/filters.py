@@ -7,7 +7,9 @@ Debezium's lists are regular expressions of Java, parted by commas, each for the
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Final
 
 KINDS: Final = {"postgresql": "postgresql", "mariadb": "mariadb", "mysql": "mysql"}
@@ -44,10 +46,18 @@ def matches(text: str, name: str) -> bool:
 
 
 def _full(pattern: str, name: str, flags: int = re.IGNORECASE) -> re.Match[str] | None:
-    try:
-        return re.fullmatch(pattern, name, flags)
-    except re.error:
-        return None
+    compiled = _compiled(pattern, flags)
+    return None if compiled is None else compiled.fullmatch(name)
+
+
+@lru_cache(maxsize=1000)
+def _compiled(pattern: str, flags: int) -> re.Pattern[str] | None:
+    """None where Python cannot read it; what Python only wonders about is Java's."""
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            return re.compile(pattern, flags)
+        except (re.error, OverflowError, RecursionError):
+            return None
 
 
 def captures(config: Mapping[str, str], table: str) -> bool:

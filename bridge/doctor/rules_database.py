@@ -51,7 +51,7 @@ def slot_inactive(facts: Facts) -> Iterator[Found]:
     for name, slot in _slots(facts):
         if not slot.active and slot.wal_status != "lost":
             mend = f"start its connector, or SELECT pg_drop_replication_slot('{name}') if it is not used any more"
-            yield Found(Severity.HURTS, f"slot {name}", "nobody reads it, and the server keeps all WAL for it", mend)
+            yield Found(Severity.HURTS, f"slot {name}", "nobody reads it", mend)
 
 
 def slot_lag(facts: Facts) -> Iterator[Found]:
@@ -67,8 +67,7 @@ def slot_lag(facts: Facts) -> Iterator[Found]:
 def wal_unbounded(facts: Facts) -> Iterator[Found]:
     if facts.postgresql is not None and _kept_bytes(facts) is None:
         mend = "ALTER SYSTEM SET max_slot_wal_keep_size = '…', what the disk can spare, and an alarm on the slot's lag"
-        what = "no limit: a connector that is down for long fills the disk of the database"
-        yield Found(Severity.ADVICE, "PostgreSQL: max_slot_wal_keep_size", what, mend)
+        yield Found(Severity.ADVICE, "PostgreSQL: max_slot_wal_keep_size", "there is no limit", mend)
 
 
 def slot_dropped_on_stop(facts: Facts) -> Iterator[Found]:
@@ -172,13 +171,14 @@ def unlogged_cascades(facts: Facts) -> Iterator[Found]:
 
 def zero_dates(facts: Facts) -> Iterator[Found]:
     mode = _variable(facts, "sql_mode", "NO_ZERO_DATE")
-    dates = [name for name, column in facts.columns() if _DATE.match(column.type)]
+    dates = {name: column.nullable for name, column in facts.columns() if _DATE.match(column.type)}
     if "NO_ZERO_DATE" not in mode and dates:
+        severity = Severity.ADVICE if all(dates.values()) else Severity.HURTS
         what = (
             f"zero dates are allowed; in {', '.join(dates)} they arrive as null, or as 1970 where null is not allowed"
         )
         mend = "SET GLOBAL sql_mode = CONCAT(@@sql_mode, ',NO_ZERO_DATE,NO_ZERO_IN_DATE'), once the rows are mended"
-        yield Found(Severity.HURTS, "MariaDB: sql_mode", what, mend)
+        yield Found(severity, "MariaDB: sql_mode", what, mend)
 
 
 def _variable(facts: Facts, name: str, right: str) -> str:

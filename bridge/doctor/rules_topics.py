@@ -98,23 +98,28 @@ def dead_letters(facts: Facts) -> Iterator[Found]:
 
 def sizes(facts: Facts) -> Iterator[Found]:
     """A row on its way: the connector's producer, its topic, the bridge's consumer, the changelog and dead letters."""
-    largest = {name: int(about.config.get("max.message.bytes", 0)) for name, about in _inputs(facts)}
+    limits = {name: int(about.config.get("max.message.bytes", 0)) for name, about in _inputs(facts)}
     for one in facts.ours:
-        sent = int(one["producer.override.max.request.size"] or DEFAULT_REQUEST_SIZE)
-        small = sorted(name for name, size in largest.items() if 0 < size < sent and sent > DEFAULT_REQUEST_SIZE)
-        for name in small:
-            what = f"max.message.bytes={largest[name]} is less than what connector {one.name} may send ({sent})"
-            yield Found(Severity.HURTS, name, what, _alter(name, f"max.message.bytes={sent}"))
-    receives = int(facts.kafka.get("receive.message.max.bytes", DEFAULT_RECEIVE))
-    for name, size in largest.items():
+        sent = _bytes(one["producer.override.max.request.size"], DEFAULT_REQUEST_SIZE)
+        for name, size in limits.items():
+            if 0 < size < sent and sent > DEFAULT_REQUEST_SIZE:
+                what = f"max.message.bytes={size} is less than what connector {one.name} may send ({sent})"
+                yield Found(Severity.HURTS, name, what, _alter(name, f"max.message.bytes={sent}"))
+    receives = _bytes(facts.kafka.get("receive.message.max.bytes", ""), DEFAULT_RECEIVE)
+    for name, size in limits.items():
         if size > receives:
             what = f"max.message.bytes={size} is more than the bridge's receive.message.max.bytes ({receives})"
             yield Found(Severity.HURTS, name, what, f"kafka: receive.message.max.bytes: {size + 1024}")
-    most = max(largest.values(), default=0)
+    most, largest = max(((size, name) for name, size in limits.items()), default=(0, ""))
     for name, about in (*_outputs(facts, Purpose.CHANGELOG), *_outputs(facts, Purpose.DEAD_LETTERS)):
         if int(about.config.get("max.message.bytes", most)) < most:
-            what = f"max.message.bytes={about.config['max.message.bytes']} is less than an input's ({most})"
+            what = f"max.message.bytes={about.config['max.message.bytes']} is less than that of {largest} ({most})"
             yield Found(Severity.HURTS, name, what, _alter(name, f"max.message.bytes={most}"))
+
+
+def _bytes(text: str, default: int) -> int:
+    """A setting that a connector may leave to a config provider (``${…}``)."""
+    return int(text) if text.isdecimal() else default
 
 
 def transaction_timeout(facts: Facts) -> Iterator[Found]:
