@@ -33,7 +33,7 @@ RULES: Final[dict[str, Rule]] = {
     "D015": connector.several_tasks,
     "D016": connector.no_transaction_metadata,
     "D017": connector.exactly_once_off,
-    "D018": connector.signal_table,
+    "D018": capture.signal_table,
     "D019": connector.snapshot_mode,
     "D020": connector.no_heartbeat,
     "D021": capture.heartbeat_not_captured,

@@ -47,21 +47,39 @@ def topic_nobody_writes(facts: Facts) -> Iterator[Found]:
             yield Found(Severity.HURTS, topic, f"no table that {_names(facts)} captures goes there", mend)
 
 
+def signal_table(facts: Facts) -> Iterator[Found]:
+    wanted = facts.source.signal_table
+    for one in facts.ours:
+        named, place = one["signal.data.collection"], one.at("signal.data.collection")
+        if not named:
+            yield Found(
+                Severity.ADVICE, place, "it is not set", f"make the table, then signal.data.collection=…{wanted}"
+            )
+            continue
+        table = ".".join(named.split(".")[-2:])  # Debezium lets the database's name stand before it
+        if wanted not in (named, table, table.partition(".")[2]):
+            mend = f"sources.{facts.source.name}.signal_table: {table}"
+            yield Found(Severity.HURTS, place, f"it is {named}, the config has signal_table: {wanted}", mend)
+        yield from _unseen(facts, one, table)
+
+
 def heartbeat_not_captured(facts: Facts) -> Iterator[Found]:
     for one in facts.ours:
         found = _HEARTBEAT.search(one["heartbeat.action.query"])
-        if found is None:
-            continue
-        table = re.sub(r"[\"`]", "", found[1])
-        if "." not in table:
-            table = f"{'public' if one.kind == 'postgresql' else one['database.include.list']}.{table}"
-        published = _publication(facts, one)
-        if not one.captures(table):
-            yield Found(Severity.HURTS, one.place, f"{table} is not captured", f"add {table} to table.include.list")
-        elif published is not None and table not in published.tables:
-            name = _publication_name(one)
-            what = f"publication {name} lacks {table}"
-            yield Found(Severity.HURTS, one.place, what, f'ALTER PUBLICATION "{name}" ADD TABLE {table}')
+        if found is not None:
+            table = re.sub(r"[\"`]", "", found[1])
+            schema = "public" if one.kind == "postgresql" else one["database.include.list"]
+            yield from _unseen(facts, one, table if "." in table else f"{schema}.{table}")
+
+
+def _unseen(facts: Facts, one: Connector, table: str) -> Iterator[Found]:
+    """A table that the connector leaves out, or that PostgreSQL does not send it."""
+    published, name = _publication(facts, one), _publication_name(one)
+    if not one.captures(table):
+        yield Found(Severity.HURTS, one.place, f"{table} is not captured", f"add {table} to table.include.list")
+    elif published is not None and table not in published.tables:
+        mend = f'ALTER PUBLICATION "{name}" ADD TABLE {table}'
+        yield Found(Severity.HURTS, one.place, f"publication {name} lacks {table}", mend)
 
 
 def message_key_columns(facts: Facts) -> Iterator[Found]:

@@ -92,23 +92,6 @@ def exactly_once_off(facts: Facts) -> Iterator[Found]:
             yield Found(Severity.ADVICE, one.at("exactly.once.support"), "it is not required", mend)
 
 
-def signal_table(facts: Facts) -> Iterator[Found]:
-    wanted = facts.source.signal_table
-    for one in facts.ours:
-        named, place = one["signal.data.collection"], one.at("signal.data.collection")
-        if not named:
-            yield Found(
-                Severity.ADVICE, place, "it is not set", f"make the table, then signal.data.collection=…{wanted}"
-            )
-            continue
-        table = ".".join(named.split(".")[-2:])  # Debezium lets the database's name stand before it
-        if wanted not in (named, table, table.partition(".")[2]):
-            mend = f"sources.{facts.source.name}.signal_table: {table}"
-            yield Found(Severity.HURTS, place, f"it is {named}, the config has signal_table: {wanted}", mend)
-        if not one.captures(table):
-            yield Found(Severity.HURTS, place, f"{table} is not captured", f"add {table} to table.include.list")
-
-
 def snapshot_mode(facts: Facts) -> Iterator[Found]:
     severities = {
         "": None,

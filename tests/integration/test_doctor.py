@@ -11,7 +11,7 @@ import pytest
 
 import bridge.core.connectors
 from bridge.cli import main
-from deploy.stack import HEARTBEAT_TABLE, Stack
+from deploy.stack import HEARTBEAT_TABLE, SIGNAL_TABLE, Stack
 from deploy.stack.connect import request
 from deploy.stack.process import wait_until
 from tests.integration.clinic import SECONDS, Patient, Topics
@@ -203,6 +203,14 @@ def test_settings_of_the_connector(stopped: Patient, trap: str) -> None:
     stopped.shows(*codes)
 
 
+def test_the_documented_command_mends(stopped: Patient, stack: Stack) -> None:
+    stopped.settings(provide__transaction__metadata="false")
+    (found,) = stopped.shows("D016")["D016"]
+    key, _, value = found["mend"].partition("=")
+    request(f"{stack.connect_url}/connectors/shop/config", "PATCH", {key: value})
+    stopped.shows()
+
+
 def test_single_log(stopped: Patient, topics: Topics) -> None:
     """The documented router is no finding, and is understood: what does not lead to the log is one."""
     topics.make("one.log")
@@ -312,6 +320,11 @@ DATABASE: dict[str, tuple[str, str, set[str]]] = {
         f"ALTER PUBLICATION shop_publication DROP TABLE {HEARTBEAT_TABLE}",
         f"ALTER PUBLICATION shop_publication ADD TABLE {HEARTBEAT_TABLE}",
         {"D021"},
+    ),
+    "signals not published": (
+        f"ALTER PUBLICATION shop_publication DROP TABLE {SIGNAL_TABLE}",
+        f"ALTER PUBLICATION shop_publication ADD TABLE {SIGNAL_TABLE}",
+        {"D018"},
     ),
     "deletes not published": (
         "ALTER PUBLICATION shop_publication SET (publish = 'insert, update')",
@@ -424,6 +437,8 @@ def test_mariadb(store: Patient, stack: Stack) -> None:
     store.shows()  # nobody captures it
     store.settings(table__include__list=store.healthy["table.include.list"] + ",shop.t_net")
     store.shows("D054")
+    request(f"{stack.connect_url}/connectors/store/resume", "PUT")  # and it is true
+    assert wait_until(lambda: "has failed" in store.findings().text, SECONDS)
 
 
 # -- the end of the slot: nothing below can be undone ---------------------------------------------------------------------
