@@ -29,7 +29,8 @@ ASKED: Final = re.compile(
     r"|transforms|transforms\.[^.]+\.(type|regex|replacement|predicate)"
     r"|signal\.data\.collection|snapshot\.mode|publication\.(name|autocreate\.mode)|slot\.(name|drop\.on\.stop)"
     r"|heartbeat\.(interval\.ms|action\.query)|lsn\.flush\.mode|flush\.lsn\.source|offset\.mismatch\.strategy"
-    r"|producer\.override\.max\.request\.size|exactly\.once\.support|database\.server\.id"
+    r"|producer\.override\.max\.request\.size|exactly\.once\.support"
+    r"|schema\.history\.internal\.skip\.unparseable\.ddl"
 )
 _SECRET: Final = re.compile(r"password|secret|token|jaas|credential|\.key$|user\.info", re.IGNORECASE)
 _IN_TEXT: Final = re.compile(r"(?<=//)[^/@\s]+@|(?<=password=)[^&\s]+", re.IGNORECASE)

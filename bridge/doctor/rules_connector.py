@@ -33,10 +33,14 @@ def not_running(facts: Facts) -> Iterator[Found]:
     for one in facts.ours:
         tasks = [what for what, _, _ in one.states if what.startswith("task")]
         for what, state, trace in one.states:
+            status = f"CONNECT/connectors/{one.name}/status"
             restart = f"curl -X POST 'CONNECT/connectors/{one.name}/restart?includeTasks=true&onlyFailed=true'"
             if state == "FAILED":
                 yield Found(
-                    Severity.STOPS, one.place, f"{what} has failed: {trace}", f"mend what it says, then {restart}"
+                    Severity.STOPS,
+                    one.place,
+                    f"{what} has failed: {trace}",
+                    f"curl {status} has the whole trace; {restart}",
                 )
             elif state in AT_REST:
                 mend = f"curl -X PUT CONNECT/connectors/{one.name}/resume"
