@@ -23,7 +23,7 @@ from bridge.located_yaml import Located, parse
 from bridge.mapping import catalog
 from bridge.mapping.catalog import Catalog
 from bridge.mapping.tokens import Tokenise, keyed
-from bridge.model import MODES, MONEY_DIGITS_MAX, Database, Diagnostic, Modes, SourceSettings
+from bridge.model import MODES, MONEY_DIGITS_MAX, ConnectRest, Database, Diagnostic, Modes, SourceSettings
 from bridge.runtime.worker import Limits
 
 _NAME = {"type": "string", "pattern": r"^[A-Za-z0-9_-]{1,80}$"}
@@ -90,6 +90,14 @@ SCHEMA: dict[str, Any] = _object(
                         },
                         "database",
                     ),
+                    "connect": _object(
+                        {
+                            "url": {"type": "string", "pattern": r"^https?://[^@\s]+$"},
+                            "user": {"type": "string", "minLength": 1},
+                            "password": {"type": "string"},
+                        },
+                        "url",
+                    ),
                 },
                 "connector",
             ),
@@ -140,7 +148,8 @@ class Source(msgspec.Struct, frozen=True):
     catalog_file: Path | None = None
     tables: tuple[str, ...] = ()  # those that the config says something of
     heartbeat_table: str = ""  # what heartbeat.action.query writes: `bridge check` wants it for windows
-    database: Database | None = None  # for `bridge introspect` and `bridge init` alone
+    database: Database | None = None  # for `bridge introspect`, `bridge init` and `bridge doctor` alone
+    connect: ConnectRest | None = None  # for `bridge doctor` alone
 
     @property
     def owner_topic(self) -> str:
@@ -402,6 +411,7 @@ def _config(data: dict[str, Any], catalogs: dict[str, Catalog], base: Path) -> C
             tuple(source.get("tables", ())),
             source.get("heartbeat_table", ""),
             _database(source),
+            ConnectRest(**source["connect"]) if "connect" in source else None,
         )
         for name, source in data["sources"].items()
     }

@@ -298,6 +298,18 @@ class Database(msgspec.Struct, frozen=True):
         return f"Database({self.connector}://{self.user}@{self.host}:{self.port or ''}/{self.database})"
 
 
+class ConnectRest(msgspec.Struct, frozen=True):
+    """Kafka Connect's REST interface."""
+
+    url: str
+    user: str = ""
+    password: str = ""
+
+    def __repr__(self) -> str:
+        """Without the password."""
+        return f"ConnectRest({self.url})"
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The runtime's ports: the runtime is written against these; bridge.kafka implements them on a broker,
 # bridge.testing on a simulated one.

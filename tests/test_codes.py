@@ -32,7 +32,7 @@ SHOWN = sorted(code for code, found in EXPLAINED.items() if found.wrong)
 
 def test_every_code_that_is_raised_is_explained() -> None:
     sources = "\n".join(path.read_text() for path in (ROOT / "bridge").rglob("*.py"))
-    raised = set(re.findall(r"[\"\']([MYTCB][0-9]{3})[\"\']", sources))
+    raised = set(re.findall(r"[\"\']([MYTCBD][0-9]{3})[\"\']", sources))
     assert raised - set(EXPLAINED) == set()
     assert set(EXPLAINED) - raised == set()
 
@@ -44,8 +44,8 @@ def test_a_code_has_one_meaning(codes: dict[str, str]) -> None:
 
 def test_the_tables_of_the_pages_say_the_same() -> None:
     pages = "\n".join(page.read_text() for page in PAGES)
-    rows = dict(re.findall(r"^\| ([MYTCB][0-9]{3}) \| (.*) \|$", pages, re.MULTILINE))
-    assert {code for code in EXPLAINED if code[0] in "MYTC"} <= set(rows)
+    rows = dict(re.findall(r"^\| ([MYTCBD][0-9]{3}) \| (.*) \|$", pages, re.MULTILINE))
+    assert {code for code in EXPLAINED if code[0] in "MYTCD"} <= set(rows)
     assert [code for code in rows if not rows[code].startswith(EXPLAINED[code].meaning)] == []
 
 

@@ -367,7 +367,7 @@ def test_tables_of_codes(codes: dict[str, str]) -> None:
 
 def test_every_code_that_is_raised_is_explained() -> None:
     sources = "\n".join(path.read_text() for path in (ROOT / "bridge").rglob("*.py"))
-    codes = set(re.findall(r"[\"\']([MYTCB][0-9]{3})[\"\']", sources))
+    codes = set(re.findall(r"[\"\']([MYTCBD][0-9]{3})[\"\']", sources))
     pages = "\n".join(page.read_text() for page in PAGES)
     assert sorted(code for code in codes if not re.search(rf"\b{code}\b", pages)) == []
 

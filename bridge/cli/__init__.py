@@ -24,6 +24,7 @@ COMMANDS = (
     "explain",
     "capture",
     "topics",
+    "doctor",
     "schema",
     "release",
     "accept",
