@@ -50,7 +50,7 @@ RULES: Final[dict[str, Rule]] = {
     "D040": capture.publication_leaves_out,
     "D050": values.decimals_as_double,
     "D051": values.times_cut,
-    "D052": values.other_decimal_mode,
+    "D052": values.other_mode,
     "D053": values.unsigned_wrapped,
     "D054": values.inet6,
     "D055": values.other_converter,

@@ -11,6 +11,7 @@ from bridge.doctor.facts import Connector, Facts
 from bridge.doctor.finding import Found, Severity
 from bridge.doctor.versions import number
 from bridge.mapping.catalog import CatalogColumn
+from bridge.model import MODES, Modes
 
 JSON: Final = "org.apache.kafka.connect.json.JsonConverter"
 SKIP_DDL: Final = "schema.history.internal.skip.unparseable.ddl"
@@ -69,14 +70,15 @@ def times_cut(facts: Facts) -> Iterator[Found]:
             )
 
 
-def other_decimal_mode(facts: Facts) -> Iterator[Found]:
-    told = facts.source.decimal_handling_mode
-    for one in facts.ours:
-        mode = one["decimal.handling.mode"].lower() or "precise"
-        if mode != told and not _has_schemas(one):
-            mend = f"sources.{facts.source.name}.decimal_handling_mode: {mode}"
-            what = f"it is {mode}, the config says {told}, and records without schemas cannot tell"
-            yield Found(Severity.LOSES, one.at("decimal.handling.mode"), what, mend)
+def other_mode(facts: Facts) -> Iterator[Found]:
+    for name, (field, allowed) in MODES.items():
+        told, usual = getattr(facts.source.modes, field), getattr(Modes(), field)
+        for one in facts.ours:
+            mode = one[name].lower() or usual
+            if allowed and mode != told and not _has_schemas(one):
+                mend = f"sources.{facts.source.name}.{name.replace('.', '_')}: {mode}"
+                what = f"it is {mode or 'the default'}, the config says {told or 'the default'}, and records without schemas cannot tell"
+                yield Found(Severity.LOSES, one.at(name), what, mend)
 
 
 def unsigned_wrapped(facts: Facts) -> Iterator[Found]:
