@@ -17,6 +17,7 @@ import msgspec
 
 from bridge.core.connectors import CONNECTORS, refusal
 from bridge.errors import ConfigInvalid
+from bridge.formats.registry import RegistrySettings
 from bridge.kafka.settings import DENIED
 from bridge.located_yaml import Located, parse
 from bridge.mapping import catalog
@@ -77,6 +78,15 @@ SCHEMA: dict[str, Any] = _object(
             ),
         },
         "mappings": {"type": "string", "minLength": 1},
+        "registry": _object(
+            {
+                "url": {"type": "string", "pattern": "^https?://"},
+                "user": {"type": "string", "minLength": 1},
+                "password": {"type": "string"},
+                "ca": {"type": "string", "minLength": 1},
+            },
+            "url",
+        ),
         "tokens": _object({"key_id": _NAME, "key": {"type": "string", "minLength": 1}}, "key_id", "key"),
         "state": _object({"directory": {"type": "string", "minLength": 1}}),
         "http": _object({"host": {"type": "string"}, "port": {"type": "integer", "minimum": 0, "maximum": 65535}}),
@@ -144,6 +154,7 @@ class Config(msgspec.Struct, frozen=True):
     limits: Limits
     session_timeout_seconds: float
     transaction_timeout_seconds: float
+    registry: RegistrySettings | None = None  # where schemas of Avro and Protobuf records are
     tokenise: Tokenise | None = None  # what stands for personal data; None where the config has no key
     secrets: tuple[str, ...] = ()
     """Texts from outside the file under a key that names a secret: they appear in no log."""
@@ -380,8 +391,16 @@ def _config(data: dict[str, Any], catalogs: dict[str, Catalog], base: Path) -> C
         Limits(**limits),
         session,
         transaction,
+        _registry(data.get("registry"), base),
         _tokenise(data.get("tokens")),
     )
+
+
+def _registry(given: dict[str, str] | None, base: Path) -> RegistrySettings | None:
+    if given is None:
+        return None
+    ca = {"ca": str(base / given["ca"])} if "ca" in given else {}
+    return RegistrySettings(**(given | ca))
 
 
 def _tokenise(tokens: dict[str, str] | None) -> Tokenise | None:

@@ -14,7 +14,7 @@ import msgspec
 from bridge.core.columns import BROKEN, RAW_NULL, TableDecoder, is_clean
 from bridge.core.connectors import Connector, Source
 from bridge.errors import Undecodable
-from bridge.model import InboundRecord, InputOffset, Layout, Row
+from bridge.model import InboundRecord, InputOffset, Layout, Row, TranslatedRecord
 
 
 class TransactionBlock(msgspec.Struct, gc=False):
@@ -95,6 +95,12 @@ _INLINE = b'{"schema":{'
 _PLAIN_KEY = b"{"
 _OPERATIONS = frozenset("cudrt")
 _MARKER = b'{"status":"'
+_STATUSES = frozenset(("BEGIN", "END"))
+_HEARTBEAT = frozenset(("ts_ms", "ts_us", "ts_ns"))
+_FRAMED = b"\x00"  # the first byte of Confluent's framing
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_OF_ENVELOPES = frozenset(("op", "source"))
+_ADDED_TO_ROWS = frozenset(("__op", "__deleted", "__table", "__lsn", "__source_ts_ms"))  # by ExtractNewRecordState
 
 
 class Decode:
@@ -169,10 +175,10 @@ class Decode:
     def _without_source(
         self, envelope: Envelope, value: bytes, record: InboundRecord, partition: int
     ) -> ChangeEvent | TransactionMarker | None:
-        if envelope.status:
+        if envelope.status in _STATUSES:
             return self._marker(value, record)
-        if envelope.ts_ms is not None:
-            return None  # a heartbeat
+        if envelope.ts_ms is not None and members(value) <= _HEARTBEAT:
+            return None
         return self._garbage(record, partition)
 
     def _change(
@@ -251,14 +257,12 @@ class Decode:
 
     def _garbage(self, record: InboundRecord, partition: int) -> ChangeEvent | None:
         """A record that cannot be read: its table is guessed from the topic, as a last resort, and its row from its key."""
+        if is_flattened(record):
+            raise _flattened(record)
         topic = record.topic()
         table = next((t for name, t in self.tables.items() if topic.endswith("." + name)), None)
         if table is None:
-            raise Undecodable(
-                f"{place_of(record)}: this record is neither a change event, a transaction marker nor a heartbeat of Debezium",
-                "the topic holds foreign records, or a transform (unwrap, ExtractNewRecordState) flattened them: "
-                "the bridge needs Debezium's whole envelope",
-            )
+            raise _foreign(record)
         return ChangeEvent(
             table,
             "?",
@@ -310,6 +314,43 @@ def key_payload(key: bytes | None, record: InboundRecord) -> bytes:
     return key
 
 
+def members(value: bytes | None) -> frozenset[str]:
+    """The names that a JSON object has, without an inline schema around it; of anything else none."""
+    try:
+        found = _decode_members(value or b"")
+        if found.keys() == {"schema", "payload"}:
+            found = _decode_members(found["payload"])
+    except BROKEN:
+        return frozenset()
+    return frozenset(found)
+
+
+def is_flattened(record: InboundRecord) -> bool:
+    """Whether a value is a bare row: nothing of an envelope, but what a transform adds to rows, or the columns of its key."""
+    found = members(record.value())
+    key = members(record.key())
+    return bool(found & _ADDED_TO_ROWS) or (bool(key) and key <= found and not found >= _OF_ENVELOPES)
+
+
+def _flattened(record: InboundRecord) -> Undecodable:
+    return Undecodable(
+        f"{place_of(record)}: this record is a bare row, without Debezium's envelope (before, after, op, source)",
+        "remove the transform of type io.debezium.transforms.ExtractNewRecordState (often named `unwrap`) from the "
+        "connector's `transforms`, and let it write its topics anew: what flattened records left out is nowhere else",
+        code="B208",
+    )
+
+
+def _foreign(record: InboundRecord) -> Undecodable:
+    hint = "the topic holds foreign records, or a transform rewrote them: the bridge needs Debezium's whole envelope"
+    if (record.value() or b"").startswith(_FRAMED) and not isinstance(record, TranslatedRecord):
+        hint = "it may be Avro or Protobuf of a Schema Registry: say in the config where that is (`registry:`)"
+    return Undecodable(
+        f"{place_of(record)}: this record is neither a change event, a transaction marker nor a heartbeat of Debezium",
+        hint,
+    )
+
+
 def _no_key(table: TableDecoder, record: InboundRecord) -> Undecodable:
     return Undecodable(
         f"{place_of(record)}: a row of {table.name} has no record key, so its changes cannot be told from other rows'",
@@ -322,6 +363,7 @@ def _no_key(table: TableDecoder, record: InboundRecord) -> Undecodable:
 def _unreadable_key(record: InboundRecord) -> Undecodable:
     return Undecodable(
         f"{place_of(record)}: the record key is not a JSON object, so the row it belongs to is not known",
-        "use Kafka Connect's JSON converter for keys; skip the record only by an operator's decision",
+        "use Kafka Connect's JSON converter for keys, or Avro or Protobuf with `registry:` in the config; "
+        "skip the record only by an operator's decision",
         code="B204",
     )

@@ -15,7 +15,7 @@ from bridge.core.collapse import NetChange
 from bridge.core.decode import ChangeEvent
 from bridge.core.transaction import SourceTransaction
 from bridge.errors import BridgeError, Untranslatable
-from bridge.model import UNKNOWN, InputPartition, Layout, Mapping, Node, OutboundRecord, Row, TableUse
+from bridge.model import UNKNOWN, InputPartition, Layout, Mapping, Node, OutboundRecord, Row, TableUse, TranslatedRecord
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 
@@ -35,6 +35,8 @@ class Reject:
     def record(self, garbage: ChangeEvent) -> OutboundRecord:
         """A record that could not be decoded: its raw key and value."""
         raw = garbage.raw
+        if isinstance(raw, TranslatedRecord):
+            raw = raw.original
         place = self._partitions[garbage.partition]
         headers = [
             ("bridge_kind", b"record"),

@@ -30,9 +30,7 @@ def postgres_options(settings: Path) -> list[str]:
     return [option for line in lines for option in ("-c", line)]
 
 
-def write_all(
-    home: Path, ports: Mapping[str, int], dist: Dist, *, exactly_once_source: bool, registry: bool
-) -> None:
+def write_all(home: Path, ports: Mapping[str, int], dist: Dist, *, exactly_once_source: bool, registry: bool) -> None:
     """Write the configuration of all services into `home`; `registry`: Connect has converters for one."""
     plugins = f"{dist.plugins},{dist.converters}" if registry else str(dist.plugins)
     support = "enabled" if exactly_once_source else "disabled"
