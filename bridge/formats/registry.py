@@ -22,7 +22,6 @@ _SECONDS: Final = 10.0
 _MEDIA: Final = "application/vnd.schemaregistry.v1+json, application/json"
 _FORBIDDEN: Final = {401, 403}
 _NOT_FOUND: Final = 404
-_UNKNOWN_SCHEMA: Final = 40403
 _DEEPEST: Final = 16  # references within references
 
 
@@ -102,6 +101,7 @@ class HttpRegistry:
             with self._open(request, timeout=_SECONDS) as answer:
                 return msgspec.json.decode(answer.read(), type=_Answer)
         except urllib.error.HTTPError as error:
+            error.close()
             raise self._refused(error, what) from error
         except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
             reason = getattr(error, "reason", error)
