@@ -92,6 +92,7 @@ _decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_marker = msgspec.json.Decoder(TransactionMarker).decode
 _decode_with_schema = msgspec.json.Decoder(WithSchema).decode
 _INLINE = b'{"schema":{'
+_NO_HEAD = (b"\xff", b"")  # no record begins like this
 _PLAIN_KEY = b"{"
 _OPERATIONS = frozenset("cudrt")
 _MARKER = b'{"status":"'
@@ -113,6 +114,9 @@ class Decode:
             for number, (name, layout) in enumerate(sorted(layouts.items()))
         }
         self._by_table: dict[str, TableDecoder] = {}
+        self._heads: dict[
+            int, tuple[bytes, bytes]
+        ] = {}  # per partition: what its last inline schema's record began with
         self._row_place = connector.row_place
         self._marker_place = connector.marker_place
 
@@ -136,8 +140,7 @@ class Decode:
                 if value.startswith(_MARKER):
                     item = self._marker(value, record)
                 elif value.startswith(_INLINE):
-                    outer = _decode_with_schema(value)
-                    item = read(decode(outer.payload), bytes(outer.payload), record, partition, bytes(outer.schema))
+                    item = self._with_schema(value, record, partition)
                 else:
                     item = read(decode(value), value, record, partition, None)
             except BROKEN:
@@ -148,6 +151,22 @@ class Decode:
                 item.run = run if one_run else run_of(record)
             decoded.append(item)
         return decoded
+
+    def _with_schema(
+        self, value: bytes, record: InboundRecord, partition: int
+    ) -> ChangeEvent | TransactionMarker | None:
+        """A value with an inline schema. The one before it had the same most times: then its text need not be read again."""
+        head, schema = self._heads.get(partition, _NO_HEAD)
+        if value.startswith(head) and value.endswith(b"}"):
+            payload = value[len(head) : -1]
+            try:
+                return self._envelope(_decode_envelope(payload), payload, record, partition, schema)
+            except BROKEN:
+                pass  # more stands behind the payload: read it whole
+        outer = _decode_with_schema(value)
+        payload, schema = bytes(outer.payload), bytes(outer.schema)
+        self._heads[partition] = b'{"schema":%b,"payload":' % schema, schema
+        return self._envelope(_decode_envelope(payload), payload, record, partition, schema)
 
     def _envelope(
         self, envelope: Envelope, value: bytes, record: InboundRecord, partition: int, schema: bytes | None

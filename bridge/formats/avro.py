@@ -8,7 +8,6 @@ writes it (a decimal's unscaled bytes, days, milliseconds).
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -16,7 +15,8 @@ import fastavro
 import msgspec
 from fastavro.schema import SchemaParseException, UnknownType
 
-from bridge.formats.codec import Codec, Fix, Unreadable, encode, float32, float64, unusable
+from bridge.formats.avro_code import TORN, reader
+from bridge.formats.codec import Codec, Unreadable, encode, unusable
 
 Schema = Any  # Avro's, as JSON: a text, a list of union members, or an object
 _HINT: Final = "the bridge reads what Kafka Connect's Avro converter writes for Debezium; see `value.converter`"
@@ -46,94 +46,29 @@ def compiled(schema_id: int, text: str, references: list[str]) -> Codec:
     try:
         named: dict[str, Any] = {}
         for reference in references:
-            fastavro.parse_schema(_plain(msgspec.json.decode(reference)), named)
-        root = fastavro.parse_schema(_plain(msgspec.json.decode(text)), named)
-        described: dict[str, Any] = {}
-        for reference in references:
-            fastavro.parse_schema(msgspec.json.decode(reference), described)
-        whole = fastavro.parse_schema(msgspec.json.decode(text), described)
-        connect = _Connect(described).schema(whole)
+            fastavro.parse_schema(msgspec.json.decode(reference), named)
+        root = fastavro.parse_schema(msgspec.json.decode(text), named)
+        connect = _Connect(named).schema(root)
+        payload = _reader(root, named)
     except (SchemaParseException, UnknownType, msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
         raise unusable(
             schema_id, f"it is no Avro schema of Connect's ({type(error).__name__}: {error})", _HINT
         ) from error
-    fix = _Fixes(named).fix(root)
-    is_change = isinstance(whole, dict) and {field["name"] for field in whole.get("fields", ())} >= _ROW
-    tells_more = is_change and "connect.name" in whole
-    return Codec(_reader(root, fix), encode(connect) if tells_more else b"")
+    is_change = isinstance(root, dict) and {field["name"] for field in root.get("fields", ())} >= _ROW
+    tells_more = is_change and "connect.name" in root
+    return Codec(payload, encode(connect) if tells_more else b"")
 
 
-def _reader(root: Schema, fix: Fix | None) -> Callable[[bytes], bytes]:
+def _reader(root: Schema, named: dict[str, Any]) -> Callable[[bytes], bytes]:
+    read = reader(root, named)
+
     def payload(body: bytes) -> bytes:
-        data = io.BytesIO(body)
         try:
-            found = fastavro.schemaless_reader(data, root, None)
-        except (EOFError, IndexError, ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:
+            return encode(read(body))
+        except TORN as error:
             raise Unreadable from error
-        if data.tell() != len(body):
-            raise Unreadable
-        return encode(found if fix is None else fix(found))
 
     return payload
-
-
-def _plain(schema: Schema) -> Schema:
-    """Without logical types, so that values come as they are stored."""
-    if isinstance(schema, dict):
-        return {name: _plain(part) for name, part in schema.items() if name != "logicalType"}
-    return [_plain(part) for part in schema] if isinstance(schema, list) else schema
-
-
-class _Fixes:
-    """Floats are all that JSON writes otherwise; where a schema has none, nothing is done to its data."""
-
-    def __init__(self, named: dict[str, Any]) -> None:
-        self._named = named
-        self._open: set[str] = set()
-
-    def fix(self, schema: Schema) -> Fix | None:
-        """What to do to a value of this schema; None: nothing."""
-        if isinstance(schema, list):
-            (member,) = [one for one in schema if one != "null"] or ["null"]
-            inner = self.fix(member)
-            return None if inner is None else lambda value: None if value is None else inner(value)
-        if isinstance(schema, str):
-            if schema in ("float", "double"):
-                return float32 if schema == "float" else float64
-            return self._record(schema) if schema in self._named else None
-        kind = schema["type"]
-        if kind == "record":
-            return self._record(schema["name"])
-        if kind == "array":
-            return _of_each(self.fix(schema["items"]))
-        if kind == "map":
-            return _of_each_value(self.fix(schema["values"]))
-        return self.fix(kind)
-
-    def _record(self, name: str) -> Fix | None:
-        if name in self._open or self._named[name]["type"] != "record":
-            return None
-        self._open.add(name)
-        found = [(field["name"], self.fix(field["type"])) for field in self._named[name]["fields"]]
-        self._open.discard(name)
-        fixes = [(field, fix) for field, fix in found if fix is not None]
-        if not fixes:
-            return None
-
-        def fix_record(value: dict[str, Any]) -> dict[str, Any]:
-            for field, fix in fixes:
-                value[field] = fix(value[field])
-            return value
-
-        return fix_record
-
-
-def _of_each(fix: Fix | None) -> Fix | None:
-    return None if fix is None else lambda value: [fix(one) for one in value]
-
-
-def _of_each_value(fix: Fix | None) -> Fix | None:
-    return None if fix is None else lambda value: {name: fix(one) for name, one in value.items()}
 
 
 class _Connect:

@@ -10,8 +10,6 @@ import msgspec
 
 from bridge.errors import Fatal
 
-Fix = Callable[[Any], Any]
-
 _FLOAT32: Final = struct.Struct("<f")
 _DIGITS_OF_FLOAT32: Final = range(6, 10)
 encode: Final = msgspec.json.Encoder().encode  # bytes as base64, as JsonConverter writes them
