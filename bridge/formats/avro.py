@@ -38,6 +38,10 @@ _LOGICAL: Final = {
     "timestamp-millis": _CONNECT + "Timestamp",
     "decimal": _CONNECT + "Decimal",
 }
+_NO_SCHEMA: Final = (  # what texts of anyone's making make parsing and writing code raise
+    *(SchemaParseException, UnknownType, msgspec.DecodeError, KeyError, TypeError, ValueError),
+    *(AttributeError, SyntaxError, RecursionError, MemoryError),
+)
 _ROW: Final = {"before", "after", "source", "op"}  # fields of a change event's envelope
 
 
@@ -50,7 +54,7 @@ def compiled(schema_id: int, text: str, references: list[str]) -> Codec:
         root = fastavro.parse_schema(msgspec.json.decode(text), named)
         connect = _Connect(named).schema(root)
         payload = _reader(root, named)
-    except (SchemaParseException, UnknownType, msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+    except _NO_SCHEMA as error:
         raise unusable(
             schema_id, f"it is no Avro schema of Connect's ({type(error).__name__}: {error})", _HINT
         ) from error
