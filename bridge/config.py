@@ -18,6 +18,7 @@ import msgspec
 
 from bridge.core.connectors import CONNECTORS, refusal
 from bridge.errors import ConfigInvalid
+from bridge.formats.registry import RegistrySettings
 from bridge.kafka.settings import DENIED
 from bridge.located_yaml import Located, parse
 from bridge.mapping import catalog
@@ -103,6 +104,15 @@ SCHEMA: dict[str, Any] = _object(
             ),
         },
         "mappings": {"type": "string", "minLength": 1},
+        "registry": _object(
+            {
+                "url": {"type": "string", "pattern": "^https?://"},
+                "user": {"type": "string", "minLength": 1},
+                "password": {"type": "string"},
+                "ca": {"type": "string", "minLength": 1},
+            },
+            "url",
+        ),
         "tokens": _object({"key_id": _NAME, "key": {"type": "string", "minLength": 1}}, "key_id", "key"),
         "state": _object({"directory": {"type": "string", "minLength": 1}}),
         "http": _object({"host": {"type": "string"}, "port": {"type": "integer", "minimum": 0, "maximum": 65535}}),
@@ -173,6 +183,7 @@ class Config(msgspec.Struct, frozen=True):
     limits: Limits
     session_timeout_seconds: float
     transaction_timeout_seconds: float
+    registry: RegistrySettings | None = None  # where schemas of Avro and Protobuf records are
     tokenise: Tokenise | None = None  # what stands for personal data; None where the config has no key
     secrets: tuple[str, ...] = ()
     """Texts from outside the file under a key that names a secret: they appear in no log."""
@@ -430,6 +441,7 @@ def _config(data: dict[str, Any], catalogs: dict[str, Catalog], base: Path) -> C
         Limits(**limits),
         session,
         transaction,
+        _registry(data.get("registry"), base),
         _tokenise(data.get("tokens")),
     )
 
@@ -437,6 +449,13 @@ def _config(data: dict[str, Any], catalogs: dict[str, Catalog], base: Path) -> C
 def _as_sent(source: dict[str, Any], found: Catalog | None) -> Catalog | None:
     """The types as the connector sends them: decimals are doubles in that mode."""
     return catalog.as_doubles(found) if found and source.get("decimal_handling_mode") == "double" else found
+
+
+def _registry(given: dict[str, str] | None, base: Path) -> RegistrySettings | None:
+    if given is None:
+        return None
+    ca = {"ca": str(base / given["ca"])} if "ca" in given else {}
+    return RegistrySettings(**(given | ca))
 
 
 def _tokenise(tokens: dict[str, str] | None) -> Tokenise | None:

@@ -14,7 +14,8 @@
     ├ StateLost                      discard the local store, restore from the changelog
     └ Fatal                          stop with a non-zero exit and the command that helps (exit 70)
 
-Foreign errors (confluent_kafka, lmdb, OSError) are translated at one border: ``bridge.kafka.errors`` and ``bridge.state``.
+Foreign errors (confluent_kafka, lmdb, OSError) are translated at one border: ``bridge.kafka.errors``, ``bridge.formats``
+and ``bridge.state``.
 Messages never quote row values: they may hold personal data.
 """
 

@@ -89,6 +89,12 @@ class PlainRecord(msgspec.Struct, gc=False):
         return (1, self.timestamp_ms)
 
 
+class TranslatedRecord(PlainRecord, kw_only=False, gc=False):
+    """A record that came in another format than JSON: ``original`` holds its own bytes, for a dead letter."""
+
+    original: InboundRecord | None = None
+
+
 class OutboundRecord(NamedTuple):
     """What Kafka gets for a canonical event or a dead letter: the same bytes every time."""
 

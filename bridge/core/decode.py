@@ -14,7 +14,7 @@ import msgspec
 from bridge.core.columns import BROKEN, RAW_NULL, TableDecoder, is_clean
 from bridge.core.connectors import Connector, Source
 from bridge.errors import Undecodable
-from bridge.model import InboundRecord, InputOffset, Layout, Modes, Row
+from bridge.model import InboundRecord, InputOffset, Layout, Modes, Row, TranslatedRecord
 
 
 class TransactionBlock(msgspec.Struct, gc=False):
@@ -92,9 +92,16 @@ _decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_marker = msgspec.json.Decoder(TransactionMarker).decode
 _decode_with_schema = msgspec.json.Decoder(WithSchema).decode
 _INLINE = b'{"schema":{'
+_NO_HEAD = (b"\xff", b"")  # no record begins like this
 _PLAIN_KEY = b"{"
 _OPERATIONS = frozenset("cudrt")
 _MARKER = b'{"status":"'
+_STATUSES = frozenset(("BEGIN", "END"))
+_HEARTBEAT = frozenset(("ts_ms", "ts_us", "ts_ns"))
+_FRAMED = b"\x00"  # the first byte of Confluent's framing
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_OF_ENVELOPES = frozenset(("op", "source"))
+_ADDED_TO_ROWS = frozenset(("__op", "__deleted", "__table", "__lsn", "__source_ts_ms"))  # by ExtractNewRecordState
 
 
 class Decode:
@@ -107,6 +114,9 @@ class Decode:
             for number, (name, layout) in enumerate(sorted(layouts.items()))
         }
         self._by_table: dict[str, TableDecoder] = {}
+        self._heads: dict[
+            int, tuple[bytes, bytes]
+        ] = {}  # per partition: what its last inline schema's record began with
         self._row_place = connector.row_place
         self._marker_place = connector.marker_place
 
@@ -130,8 +140,7 @@ class Decode:
                 if value.startswith(_MARKER):
                     item = self._marker(value, record)
                 elif value.startswith(_INLINE):
-                    outer = _decode_with_schema(value)
-                    item = read(decode(outer.payload), bytes(outer.payload), record, partition, bytes(outer.schema))
+                    item = self._with_schema(value, record, partition)
                 else:
                     item = read(decode(value), value, record, partition, None)
             except BROKEN:
@@ -142,6 +151,22 @@ class Decode:
                 item.run = run if one_run else run_of(record)
             decoded.append(item)
         return decoded
+
+    def _with_schema(
+        self, value: bytes, record: InboundRecord, partition: int
+    ) -> ChangeEvent | TransactionMarker | None:
+        """A value with an inline schema. The one before it had the same most times: then its text need not be read again."""
+        head, schema = self._heads.get(partition, _NO_HEAD)
+        if value.startswith(head) and value.endswith(b"}"):
+            payload = value[len(head) : -1]
+            try:
+                return self._envelope(_decode_envelope(payload), payload, record, partition, schema)
+            except BROKEN:
+                pass  # more stands behind the payload: read it whole
+        outer = _decode_with_schema(value)
+        payload, schema = bytes(outer.payload), bytes(outer.schema)
+        self._heads[partition] = b'{"schema":%b,"payload":' % schema, schema
+        return self._envelope(_decode_envelope(payload), payload, record, partition, schema)
 
     def _envelope(
         self, envelope: Envelope, value: bytes, record: InboundRecord, partition: int, schema: bytes | None
@@ -169,10 +194,10 @@ class Decode:
     def _without_source(
         self, envelope: Envelope, value: bytes, record: InboundRecord, partition: int
     ) -> ChangeEvent | TransactionMarker | None:
-        if envelope.status:
+        if envelope.status in _STATUSES:
             return self._marker(value, record)
-        if envelope.ts_ms is not None:
-            return None  # a heartbeat
+        if envelope.ts_ms is not None and members(value) <= _HEARTBEAT:
+            return None
         return self._garbage(record, partition)
 
     def _change(
@@ -251,14 +276,12 @@ class Decode:
 
     def _garbage(self, record: InboundRecord, partition: int) -> ChangeEvent | None:
         """A record that cannot be read: its table is guessed from the topic, as a last resort, and its row from its key."""
+        if is_flattened(record):
+            raise _flattened(record)
         topic = record.topic()
         table = next((t for name, t in self.tables.items() if topic.endswith("." + name)), None)
         if table is None:
-            raise Undecodable(
-                f"{place_of(record)}: this record is neither a change event, a transaction marker nor a heartbeat of Debezium",
-                "the topic holds foreign records, or a transform (unwrap, ExtractNewRecordState) flattened them: "
-                "the bridge needs Debezium's whole envelope",
-            )
+            raise _foreign(record)
         return ChangeEvent(
             table,
             "?",
@@ -310,6 +333,43 @@ def key_payload(key: bytes | None, record: InboundRecord) -> bytes:
     return key
 
 
+def members(value: bytes | None) -> frozenset[str]:
+    """The names that a JSON object has, without an inline schema around it; of anything else none."""
+    try:
+        found = _decode_members(value or b"")
+        if found.keys() == {"schema", "payload"}:
+            found = _decode_members(found["payload"])
+    except BROKEN:
+        return frozenset()
+    return frozenset(found)
+
+
+def is_flattened(record: InboundRecord) -> bool:
+    """Whether a value is a bare row: nothing of an envelope, but what a transform adds to rows, or the columns of its key."""
+    found = members(record.value())
+    key = members(record.key())
+    return bool(found & _ADDED_TO_ROWS) or (bool(key) and key <= found and not found >= _OF_ENVELOPES)
+
+
+def _flattened(record: InboundRecord) -> Undecodable:
+    return Undecodable(
+        f"{place_of(record)}: this record is a bare row, without Debezium's envelope (before, after, op, source)",
+        "remove the transform of type io.debezium.transforms.ExtractNewRecordState (often named `unwrap`) from the "
+        "connector's `transforms`, and let it write its topics anew: what flattened records left out is nowhere else",
+        code="B208",
+    )
+
+
+def _foreign(record: InboundRecord) -> Undecodable:
+    hint = "the topic holds foreign records, or a transform rewrote them: the bridge needs Debezium's whole envelope"
+    if (record.value() or b"").startswith(_FRAMED) and not isinstance(record, TranslatedRecord):
+        hint = "it may be Avro or Protobuf of a Schema Registry: say in the config where that is (`registry:`)"
+    return Undecodable(
+        f"{place_of(record)}: this record is neither a change event, a transaction marker nor a heartbeat of Debezium",
+        hint,
+    )
+
+
 def _no_key(table: TableDecoder, record: InboundRecord) -> Undecodable:
     return Undecodable(
         f"{place_of(record)}: a row of {table.name} has no record key, so its changes cannot be told from other rows'",
@@ -322,6 +382,7 @@ def _no_key(table: TableDecoder, record: InboundRecord) -> Undecodable:
 def _unreadable_key(record: InboundRecord) -> Undecodable:
     return Undecodable(
         f"{place_of(record)}: the record key is not a JSON object, so the row it belongs to is not known",
-        "use Kafka Connect's JSON converter for keys; skip the record only by an operator's decision",
+        "use Kafka Connect's JSON converter for keys, or Avro or Protobuf with `registry:` in the config; "
+        "skip the record only by an operator's decision",
         code="B204",
     )

@@ -17,7 +17,7 @@ from bridge.core.history import incarnation_of, own
 from bridge.core.open_window import OpenWindow, Record
 from bridge.core.transaction import SourceTransaction
 from bridge.errors import BridgeError, Untranslatable
-from bridge.model import UNKNOWN, InputPartition, Layout, Mapping, Node, OutboundRecord, Row, TableUse
+from bridge.model import UNKNOWN, InputPartition, Layout, Mapping, Node, OutboundRecord, Row, TableUse, TranslatedRecord
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 
@@ -37,6 +37,8 @@ class Reject:
     def record(self, garbage: ChangeEvent) -> OutboundRecord:
         """A record that could not be decoded: its raw key and value."""
         raw = garbage.raw
+        if isinstance(raw, TranslatedRecord):
+            raw = raw.original
         place = self._partitions[garbage.partition]
         headers = [
             ("bridge_kind", b"record"),

@@ -24,6 +24,7 @@ from bridge.core.transaction import SourceTransaction
 from bridge.errors import Fatal, HistoryWentBack, TransactionIncomplete, Undecodable
 from bridge.model import InboundRecord, InputPartition, Layout, Reader, SourceSettings
 from bridge.runtime.follow import Follow
+from bridge.runtime.transform import BINARY
 
 _ROWS_AHEAD: Final = 100_000  # of one partition, before it waits for the others
 _envelope = msgspec.json.Decoder(Envelope).decode
@@ -47,7 +48,7 @@ class Summary(msgspec.Struct):
     transactions: int = 0
     ends: tuple[int, int] = (-1, -1)
     left_out: int = 0  # records that were read behind the last whole transaction
-    not_text: int = 0  # records with bytes that are not UTF-8, which stand as replacement characters
+    not_text: int = 0  # keys, values and headers with bytes that are not UTF-8, which stand as base64
     stopped: str = ""
 
 
@@ -231,14 +232,14 @@ class CaptureFile:
         self._out.write(msgspec.json.encode(line) + b"\n")
         self.records += 1
 
-    def _text(self, data: bytes | None) -> str | None:
+    def _text(self, data: bytes | None) -> str | dict[str, bytes] | None:
         if data is None:
             return None
         try:
             return data.decode()
         except UnicodeDecodeError:
             self.not_text += 1
-            return data.decode(errors="replace")
+            return {BINARY: data}
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._out is not self._raw:

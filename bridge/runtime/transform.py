@@ -1,13 +1,15 @@
 """Captured records → events, without a cluster: the same core as ``bridge run``, the same ids and bytes.
 
 A capture is JSON lines, one Kafka record each: either ``{topic, partition, offset, headers: [[name, text], …], key, value}``
-or what ``kcat -J`` prints (``payload`` for the value, headers as one flat list). Files may be gzipped; ``-`` is standard input.
+or what ``kcat -J`` prints (``payload`` for the value, headers as one flat list). Bytes that are no text stand as
+``{"base64": text}``. Files may be gzipped; ``-`` is standard input.
 """
 
 from __future__ import annotations
 
 import gzip
 import sys
+from binascii import a2b_base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
@@ -21,6 +23,7 @@ from bridge.state.rows import RowState
 from bridge.state.store import MemoryStore
 
 BATCH = 10_000
+BINARY = "base64"  # {"base64": "…"} stands for bytes that are no text
 
 
 def read_captures(names: Sequence[str]) -> list[PlainRecord]:
@@ -58,7 +61,7 @@ def _record(line: bytes, name: str, number: int) -> PlainRecord:
             _headers(data.get("headers") or []),
             data.get("timestamp", data.get("ts", 0)),
         )
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise Fatal(
             f"{name}:{number}: not a captured record ({type(error).__name__})",
             "each line is a JSON object with topic, partition, offset, key and value (or payload, as kcat -J prints it)",
@@ -69,7 +72,11 @@ def _record(line: bytes, name: str, number: int) -> PlainRecord:
 def _bytes(value: Any) -> bytes | None:
     if value is None:
         return None
-    return value.encode() if isinstance(value, str) else msgspec.json.encode(value)
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, dict) and value.keys() == {BINARY}:
+        return a2b_base64(value[BINARY])
+    return msgspec.json.encode(value)
 
 
 def _headers(headers: list[Any]) -> list[tuple[str, bytes | None]]:
