@@ -132,6 +132,8 @@ class Workload:
         chunks_at = set(self.rng.sample(range(features.transactions), 2)) if features.incremental else set()
         if features.start == "lookup" and not chunks_at:
             chunks_at = {features.transactions // 2}
+        if features.window:
+            self._first_order()
         for number in range(features.transactions):
             if number in chunks_at:
                 self._incremental_snapshot()
@@ -142,6 +144,12 @@ class Workload:
             database.now_ms += features.window[1]
             self._heartbeat()
         return database
+
+    def _first_order(self) -> None:
+        """So that there is one that much happens to."""
+        self.database.begin()
+        self._place_order()
+        self.database.commit()
 
     def _heartbeat(self) -> None:
         """What the connector writes to a table of its own: nothing that is read, but its END tells the time."""
