@@ -22,7 +22,7 @@ from bridge.located_yaml import Located, parse
 from bridge.mapping import catalog
 from bridge.mapping.catalog import Catalog
 from bridge.mapping.tokens import Tokenise, keyed
-from bridge.model import Database, Diagnostic, SourceSettings
+from bridge.model import MODES, MONEY_DIGITS_MAX, Database, Diagnostic, Modes, SourceSettings
 from bridge.runtime.worker import Limits
 
 _NAME = {"type": "string", "pattern": r"^[A-Za-z0-9_-]{1,80}$"}
@@ -35,6 +35,16 @@ _SECONDS = {"type": "number", "exclusiveMinimum": 0}
 def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
 
+
+def key(name: str) -> str:
+    """The config's key for a property of the connector."""
+    return name.replace(".", "_")
+
+
+_MODES = {
+    key(name): {"enum": list(allowed)} if allowed else {"type": "integer", "minimum": 0, "maximum": MONEY_DIGITS_MAX}
+    for name, (_, allowed) in MODES.items()
+}
 
 SCHEMA: dict[str, Any] = _object(
     {
@@ -56,7 +66,7 @@ SCHEMA: dict[str, Any] = _object(
                     "log": _TOPIC,
                     "signal_table": {"type": "string", "minLength": 1},
                     "catalog": {"type": "string", "minLength": 1},
-                    "decimal_handling_mode": {"enum": ["precise", "string", "double"]},
+                    **_MODES,
                     "dead_letter_topic": _TOPIC,
                     "changelog_topic": _TOPIC,
                     "database": _object(
@@ -359,7 +369,7 @@ def _config(data: dict[str, Any], catalogs: dict[str, Catalog], base: Path) -> C
         name: Source(
             _settings(name, source, parts["errors"], released),
             source.get("changelog_topic", f"{application}.{name}.changelog"),
-            catalogs.get(name),
+            _as_sent(source, catalogs.get(name)),
             base / source["catalog"] if "catalog" in source else None,
             _database(source),
         )
@@ -384,6 +394,11 @@ def _config(data: dict[str, Any], catalogs: dict[str, Catalog], base: Path) -> C
     )
 
 
+def _as_sent(source: dict[str, Any], found: Catalog | None) -> Catalog | None:
+    """The types as the connector sends them: decimals are doubles in that mode."""
+    return catalog.as_doubles(found) if found and source.get("decimal_handling_mode") == "double" else found
+
+
 def _tokenise(tokens: dict[str, str] | None) -> Tokenise | None:
     return None if tokens is None else keyed(tokens["key_id"], tokens["key"].encode())
 
@@ -396,7 +411,7 @@ def _settings(name: str, source: dict[str, Any], errors: dict[str, Any], release
         transaction_topic=source.get("transaction_topic", ""),
         log=source.get("log", ""),
         signal_table=source.get("signal_table", "debezium_signal"),
-        decimal_handling_mode=source.get("decimal_handling_mode", "precise"),
+        modes=Modes().told({name: source[key(name)] for name in MODES if key(name) in source}),
         dead_letter_topic=source.get("dead_letter_topic", f"{name}.DLT"),
         released_positions_max=released,
         max_share=errors["max_share"],

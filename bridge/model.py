@@ -212,6 +212,35 @@ class MappingSet(msgspec.Struct, frozen=True):
     digest: str  # hash of the mapping files' content, for the checkpoint
 
 
+class Modes(msgspec.Struct, frozen=True):
+    """How the connector writes what JSON does not show: needed where records have no inline schema.
+
+    ``time``: "" is the connector's default. BIGINT UNSIGNED, intervals and hstore show by themselves in which mode they are.
+    """
+
+    decimal: str = "precise"
+    time: str = ""
+    binary: str = "bytes"
+    money_digits: int = 2
+
+    def told(self, given: dict[str, Any]) -> Modes:
+        """With what is given by the connector's own property names."""
+        return msgspec.structs.replace(self, **{MODES[name][0]: value for name, value in given.items()})
+
+
+# The connector's properties: the field of Modes, and what it may be; () for a small number.
+MODES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "decimal.handling.mode": ("decimal", ("precise", "string", "double")),
+    "time.precision.mode": (
+        "time",
+        ("adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds"),
+    ),
+    "binary.handling.mode": ("binary", ("bytes", "base64", "base64-url-safe", "hex")),
+    "money.fraction.digits": ("money_digits", ()),
+}
+MONEY_DIGITS_MAX = 18
+
+
 class SourceSettings(msgspec.Struct, frozen=True):
     """One source as the core needs it; bridge.config makes it. ``log`` is set in single-log mode, else ``topics``."""
 
@@ -221,7 +250,7 @@ class SourceSettings(msgspec.Struct, frozen=True):
     transaction_topic: str = ""
     log: str = ""
     signal_table: str = "debezium_signal"
-    decimal_handling_mode: str = "precise"
+    modes: Modes = Modes()
     dead_letter_topic: str = ""
     released_positions_max: int = 1_000_000
     max_share: float = 0.5

@@ -28,7 +28,7 @@ class Source:
         directory = CAPTURES / "mappings" / name
         files = [(str(path), path.read_text()) for path in sorted(directory.glob("*.yaml"))]
         self.mappings = load(files, SOURCES[name])
-        self.settings = settings_for(self.records, SOURCES[name], "precise", "dead")
+        self.settings = settings_for(self.records, SOURCES[name], "dead")
         self.kept = [r for r in self.records if r.offset_number < (without or {}).get(r.topic_name, 1 << 60)]
         self.broker = self._broker()
 

@@ -244,7 +244,7 @@ class Drive:
 
     def __init__(self, name: str, captured: list[PlainRecord], mappings: MappingSet, seed: int) -> None:
         self.dice = random.Random(f"{name}-{seed}")
-        self.settings: SourceSettings = settings_for(captured, SOURCES[name], "precise", "dead")
+        self.settings: SourceSettings = settings_for(captured, SOURCES[name], "dead")
         self.mappings = mappings
         self.queues: dict[InputPartition, list[PlainRecord]] = {}
         for record in captured:

@@ -190,7 +190,7 @@ def run(mappings: list[str], rows: str) -> tuple[list[Row], list[Row]]:
     """Events and dead letters."""
     records = History(rows).records
     source = yaml.safe_load(mappings[-1])["source"]
-    settings = settings_for(records, source, "precise", DEAD_LETTERS)
+    settings = settings_for(records, source, DEAD_LETTERS)
     events: list[Row] = []
     letters: list[Row] = []
     for output in transform(records, settings, load(mapping_files(mappings), source)):

@@ -97,7 +97,7 @@ events:
 def events(name: str, catalog: Catalog | None) -> list[dict[str, Any]]:
     records = read_captures([name])
     mappings = load([("mappings/order.yaml", EVERYTHING)], "legacy", catalog)
-    outputs = transform(records, settings_for(records, "legacy", "precise", "letters"), mappings)
+    outputs = transform(records, settings_for(records, "legacy", "letters"), mappings)
     return [cloudevent(record) for output in outputs for record in output.records]
 
 

@@ -13,7 +13,7 @@ from bridge.errors import BridgeError, ConfigInvalid, Invalid, MappingInvalid
 from bridge.mapping import examine, load
 from bridge.mapping.catalog import Catalog, read
 from bridge.mapping.tokens import Tokenise, plain
-from bridge.model import Diagnostic, MappingSet
+from bridge.model import MODES, MONEY_DIGITS_MAX, Diagnostic, MappingSet
 
 Subparsers = Any  # argparse keeps its class private
 AGGREGATE: Final = re.compile("^aggregate:", re.MULTILINE)  # whatever its name, this is a mapping
@@ -60,6 +60,31 @@ def mappings_arguments(parser: argparse.ArgumentParser) -> Any:
     parser.add_argument("--source", metavar="NAME", help="only mappings of this source")
     parser.add_argument("--catalog", metavar="FILE", type=Path, help="with --mappings: the source's catalog")
     return where
+
+
+def modes_argument(parser: argparse.ArgumentParser) -> None:
+    """``arguments.mode``: what ``Modes.told`` takes, as pairs."""
+    parser.add_argument(
+        "--mode",
+        metavar="PROPERTY=VALUE",
+        type=_mode,
+        action="append",
+        default=[],
+        help="a property of the connector that records without schemas do not show, such as time.precision.mode=connect;"
+        f" one of {', '.join(MODES)}; may be repeated",
+    )
+
+
+def _mode(text: str) -> tuple[str, str | int]:
+    name, _, value = text.partition("=")
+    if name not in MODES:
+        raise argparse.ArgumentTypeError(f"there is no {name!r}; there are {', '.join(MODES)}")
+    allowed = MODES[name][1]
+    if allowed and value in allowed:
+        return name, value
+    if not allowed and value.isdecimal() and int(value) <= MONEY_DIGITS_MAX:
+        return name, int(value)
+    raise argparse.ArgumentTypeError(f"{name} is {', '.join(allowed) or f'0 to {MONEY_DIGITS_MAX}'}")
 
 
 class Mappings(NamedTuple):

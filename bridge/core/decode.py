@@ -14,7 +14,7 @@ import msgspec
 from bridge.core.columns import BROKEN, RAW_NULL, TableDecoder, is_clean
 from bridge.core.connectors import Connector, Source
 from bridge.errors import Undecodable
-from bridge.model import InboundRecord, InputOffset, Layout, Row
+from bridge.model import InboundRecord, InputOffset, Layout, Modes, Row
 
 
 class TransactionBlock(msgspec.Struct, gc=False):
@@ -100,10 +100,10 @@ _MARKER = b'{"status":"'
 class Decode:
     """The step. ``tables`` holds a decoder per mapped table; rows of other tables are of no concern."""
 
-    def __init__(self, layouts: dict[str, Layout], connector: Connector, decimal_mode: str = "precise") -> None:
+    def __init__(self, layouts: dict[str, Layout], connector: Connector, modes: Modes | None = None) -> None:
         self.connector = connector
         self.tables = {
-            name: TableDecoder(layout, number, decimal_mode)
+            name: TableDecoder(layout, number, modes, connector.name)
             for number, (name, layout) in enumerate(sorted(layouts.items()))
         }
         self._by_table: dict[str, TableDecoder] = {}

@@ -119,7 +119,7 @@ class Pipeline:
         self.markers = InputPartition(source.log or source.transaction_topic, 0)
         markers = self._numbers[self.markers]
         connector = CONNECTORS[source.connector]
-        self._decode = Decode(mappings.layouts, connector, source.decimal_handling_mode)
+        self._decode = Decode(mappings.layouts, connector, source.modes)
         tables = {name: decoder.number for name, decoder in self._decode.tables.items()}
         self._table_names = sorted(tables, key=tables.__getitem__)
         self._released = _load_released(state, source.released_positions_max)

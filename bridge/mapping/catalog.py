@@ -26,6 +26,7 @@ from typing import Any, Final
 
 import msgspec
 import yaml
+from msgspec import structs
 
 from bridge.located_yaml import parse
 from bridge.mapping.diagnostics import EnoughError, Report
@@ -38,6 +39,7 @@ LIMITS: Final = Limits(
 )  # a database of some 20,000 tables
 ACTIONS: Final = ("no action", "restrict", "cascade", "set null", "set default")
 IDENTITIES: Final = ("", "default", "full", "nothing", "index")  # PostgreSQL's REPLICA IDENTITY; '' elsewhere
+_IS_DECIMAL: Final = re.compile(r"\s*(?:numeric|decimal|dec|fixed|money)\b(?!.*\])", re.IGNORECASE)
 _ENUM: Final = re.compile(r"enum\((.*)\)\Z", re.IGNORECASE | re.DOTALL)
 _ENUM_VALUE: Final = re.compile(r"'((?:[^']|'')*)'")
 
@@ -95,6 +97,19 @@ class Catalog(msgspec.Struct, frozen=True):
                 for table, columns in types.items()
             }
         )
+
+
+def as_doubles(found: Catalog) -> Catalog:
+    """The same where the connector sends decimals as doubles, so that a mapping has to round them."""
+    return structs.replace(found, tables={name: _as_doubles(table) for name, table in found.tables.items()})
+
+
+def _as_doubles(table: CatalogTable) -> CatalogTable:
+    columns = {
+        name: structs.replace(column, type="double precision") if _IS_DECIMAL.match(column.type) else column
+        for name, column in table.columns.items()
+    }
+    return structs.replace(table, columns=columns)
 
 
 def short(text: str) -> CatalogColumn:

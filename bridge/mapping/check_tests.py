@@ -43,6 +43,10 @@ class _Source(NamedTuple):
     catalog: Catalog | None
     tables: dict[str, str]
 
+    @property
+    def connector(self) -> str:
+        return "" if self.catalog is None else self.catalog.connector
+
 
 def check_tests(top: Section, draft: Draft, catalog: Catalog | None) -> None:
     """Fill ``draft.tests``."""
@@ -222,7 +226,7 @@ def _row(tables: Section, value: Any, path: Path, table: str, source: _Source) -
                 continue
             sql_type = known[column].type
         try:
-            row[column] = canonical(one, tables.report.located.scalar(place), sql_type)
+            row[column] = canonical(one, tables.report.located.scalar(place), sql_type, source.connector)
         except ValueError as error:
             tables.report.add("M004", place, f"{column}: {error}", sql_type and f"the column is {sql_type}")
     return row

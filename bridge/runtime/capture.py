@@ -79,9 +79,8 @@ class Whole:
         self.numbers = {partition: number for number, partition in enumerate(self.partitions)}
         self.markers = InputPartition(settings.log or settings.transaction_topic, 0)
         self._connector = CONNECTORS[settings.connector]
-        self._mode = settings.decimal_handling_mode
         self._tables: dict[str, int] = {}
-        self._decode = Decode({}, self._connector, self._mode)
+        self._decode = Decode({}, self._connector)
         self._assemble = Assemble(
             self._connector,
             self._tables,
@@ -131,7 +130,7 @@ class Whole:
             if record.key() is None:
                 return False
             number = self._tables[name] = len(self._tables)
-            self._decode.tables[name] = TableDecoder(Layout(name, ()), number, self._mode)
+            self._decode.tables[name] = TableDecoder(Layout(name, ()), number)
         return record.key() is not None or envelope.op == "t"
 
     def resume(self) -> dict[int, int]:

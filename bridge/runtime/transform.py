@@ -16,7 +16,7 @@ import msgspec
 
 from bridge.core.pipeline import Observed, Output, Pipeline
 from bridge.errors import Fatal
-from bridge.model import InboundRecord, InputPartition, MappingSet, PlainRecord, SourceSettings
+from bridge.model import InboundRecord, InputPartition, MappingSet, Modes, PlainRecord, SourceSettings
 from bridge.state.rows import RowState
 from bridge.state.store import MemoryStore
 
@@ -97,7 +97,7 @@ def _is_marker(value: bytes) -> bool:
 
 
 def settings_for(
-    records: Sequence[PlainRecord], source: str, decimal_mode: str, dead_letter_topic: str
+    records: Sequence[PlainRecord], source: str, dead_letter_topic: str, modes: Modes | None = None
 ) -> SourceSettings:
     """Single-log mode when rows and markers share a topic, else one topic per table."""
     markers = marker_topic(records)
@@ -109,7 +109,7 @@ def settings_for(
         topics=() if is_log else topics,
         transaction_topic="" if is_log else markers,
         log=markers if is_log else "",
-        decimal_handling_mode=decimal_mode,
+        modes=modes or Modes(),
         dead_letter_topic=dead_letter_topic,
     )
 

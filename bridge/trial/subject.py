@@ -118,5 +118,5 @@ def _capture(subject: Subject, case: Case) -> Log:
     """Files are named from where the mapping file lies."""
     directory = Path(subject.draft.file).parent
     records = read_captures([str(directory / name) for name in case.captures])
-    settings: SourceSettings = settings_for(records, subject.draft.source, "precise", DEAD_LETTERS)
+    settings: SourceSettings = settings_for(records, subject.draft.source, DEAD_LETTERS)
     return log_of_capture(records, msgspec.structs.replace(settings, max_share=1.0))

@@ -1,0 +1,187 @@
+"""Every column type of both servers: what Debezium wrote of it, in each mode, becomes the value that columns.yaml says.
+
+The records are real ones (tests/types/make.py makes them again). Each is read with its inline schema, and without: by the
+catalog that `bridge introspect` wrote and the modes that a config tells. Both give the same value.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.core import wire
+from bridge.introspect.capture import infer
+from bridge.mapping.convert import MAX_INT64, converter
+from bridge.mapping.streamed import lost, may_be_nulled
+from bridge.mapping.types import Type, column_type
+from bridge.model import UNKNOWN, Modes
+from tests.types.page import page
+from tests.types.stored import SERVERS, STREAMED, Reader, Stored, catalog, columns, records, types
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLES = [(server, table) for server in SERVERS for table in columns()[server]["tables"]]
+SCHEMAS = {"postgresql": "public", "mariadb": "shop"}
+WAYS = [
+    pytest.param(server, name, inline, id=f"{server}-{name}-{'inline' if inline else 'catalog'}")
+    for server in SERVERS
+    for name in (*columns()[server]["sets"], "plain")
+    for inline in (True, False)
+    if not (inline and name == "plain")
+]
+
+
+def expected(about: dict[str, Any], record: Stored) -> list[Any]:
+    """The canonical values of a column, in the order of its SQL values."""
+    otherwise = about.get("except", {})
+    names = [record.set]
+    if record.op == "r":
+        names = [f"{record.set} snapshot", record.set, "snapshot"]
+    found = next((otherwise[name] for name in names if name in otherwise), about["canonical"])
+    return list(found)
+
+
+@pytest.mark.parametrize(("server", "name", "inline"), WAYS)
+def test_each_value_is_what_the_table_says(server: str, name: str, inline: bool) -> None:  # noqa: FBT001
+    checked = 0
+    for table, about in columns()[server]["tables"].items():
+        if table == "big":
+            continue
+        reader = Reader(server, name, table, inline=inline)
+        for record in records(server):
+            number = record.id % STREAMED - 1
+            if (record.set, record.table) != (name, table) or record.id > 2 * STREAMED:
+                continue
+            row = reader.row(record)
+            for column, said in about.items():
+                values = expected(said, record) if "canonical" in said else []
+                if number < len(values):
+                    assert (column, record.op, row[column]) == (column, record.op, values[number])
+                    assert type(row[column]) is type(values[number]), column  # 1, 1.0 and True are not the same
+                    checked += 1
+                elif values and said["type"] != "serial":
+                    assert (column, row[column]) == (column, None)
+    assert checked > 200  # noqa: PLR2004 - the loops went somewhere
+
+
+@pytest.mark.parametrize(("server", "name", "inline"), [way for way in WAYS if way.values[0] == "postgresql"])
+def test_what_an_update_does_not_touch(server: str, name: str, inline: bool) -> None:  # noqa: FBT001
+    """TOAST: the connector's marks are known; where it writes null instead, nobody can tell, and `check` warns of arrays."""
+    reader = Reader(server, name, "big", inline=inline)
+    (update,) = [record for record in records(server) if (record.set, record.op) == (name, "u")]
+    row = reader.row(update)
+    for column, about in columns()[server]["tables"]["big"].items():
+        if "unchanged" in about:
+            said = about.get("except", {}).get(name, about["unchanged"])
+            assert (column, row[column]) == (column, UNKNOWN if said == "unknown" else None)
+
+
+@pytest.mark.parametrize(("server", "table"), TABLES)
+def test_what_the_stream_does_not_have_is_what_check_refuses(server: str, table: str) -> None:
+    found = catalog(server)
+    for column, about in columns()[server]["tables"][table].items():
+        told = found.tables[f"{SCHEMAS[server]}.{table}"].columns[column]
+        if "[]" in about["type"] and column == "c_amounts":
+            continue  # an array of a domain has the name of one of an enum, which is sent
+        assert (column, bool(lost(told, found))) == (column, about.get("lost", False))
+
+
+def test_arrays_that_may_be_nulled_are_warned_of() -> None:
+    found = catalog("postgresql")
+    for column, about in columns()["postgresql"]["tables"]["big"].items():
+        told = found.tables["public.big"].columns[column]
+        if told.type.endswith("]"):
+            assert (column, may_be_nulled(told, found, "public.big")) == (column, about["unchanged"] is None)
+
+
+@pytest.mark.parametrize(("server", "table"), TABLES)
+def test_a_mapping_can_use_each_type(server: str, table: str) -> None:
+    """The first value of each column converts to the type that the language takes the column for."""
+    for column, sql in types(server, table).items():
+        about = columns()[server]["tables"][table].get(column, {})
+        kind = column_type(sql)
+        if kind.kind == "any" or "canonical" not in about:
+            continue
+        declared = Type("decimal", optional=True, precision=100, scale=30) if kind.kind == "decimal" else kind.maybe()
+        value = about["canonical"][0]
+        if kind.kind == "int" and value >= MAX_INT64:
+            declared = Type("decimal", precision=20)
+        made = converter(declared, "UTC")(value)
+        assert made is not None, column
+
+
+def test_only_arrays_intervals_and_what_is_lost_have_no_type() -> None:
+    for server, table in TABLES:
+        for column, sql in types(server, table).items():
+            about = columns()[server]["tables"][table].get(column, {})
+            if column_type(sql).kind == "any" and not about.get("lost"):
+                assert sql.endswith("]") or sql == "interval", column
+
+
+def test_what_stands_alone_in_an_inline_schema_needs_no_catalog() -> None:
+    """But for bytes as text, and BIGINT UNSIGNED: nothing in a schema says what they are."""
+    for server in SERVERS:
+        for table in columns()[server]["tables"]:
+            both, alone = (Reader(server, "micro", table, inline=True, known=known) for known in (True, False))
+            for record in records(server):
+                if (record.set, record.table) != ("micro", table):
+                    continue
+                told = alone.row(record)
+                differ = {name for name, value in both.row(record).items() if value != told[name]}
+                kinds = {types(server, table)[name].rstrip("[]").partition("(")[0] for name in differ}
+                assert kinds <= {"bytea", "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "bigint"}
+
+
+@pytest.mark.parametrize(("server", "name", "inline"), [way for way in WAYS if way.values[2]])
+def test_a_catalog_inferred_from_schemas_says_the_same(server: str, name: str, inline: bool) -> None:  # noqa: FBT001
+    """from_schema and from_catalog agree, by way of `bridge introspect --capture`."""
+    chosen = [record for record in records(server) if record.set == name]
+    found = infer([record.plain(SCHEMAS[server]) for record in chosen])
+    for table in columns()[server]["tables"]:
+        known = found.tables[f"{SCHEMAS[server]}.{table}"]
+        sql = {column: about.type for column, about in known.columns.items()}
+        by_schema = Reader(server, name, table, inline=inline, known=False)
+        by_catalog = Reader(server, name, table, inline=False, sql=sql)
+        for record in chosen:
+            if record.table == table:
+                told = by_catalog.row(record)
+                unsigned = {column for column, name in types(server, table).items() if "unsigned" in name}
+                for column, value in by_schema.row(record).items():
+                    if column in sql and column not in unsigned:  # a schema cannot tell it from decimal(20,0)
+                        assert (column, told[column]) == (column, value)
+
+
+def test_year_zero_is_1900() -> None:
+    years = {r.set: r.wire["c_year"] for r in records("mariadb") if r.id == 2 * STREAMED + 1}
+    assert set(years.values()) == {1900}
+
+
+@pytest.mark.parametrize(
+    ("sql", "modes", "connector", "value", "canonical"),
+    [
+        ("timestamp", Modes(), "postgresql", 1_767_607_200_123_456, "2026-01-05T10:00:00.123456"),
+        ("timestamp", Modes(), "mariadb", "2026-01-05T10:00:00Z", "2026-01-05T10:00:00.000000Z"),
+        ("datetime(6)", Modes(time="connect"), "mysql", 1_767_607_200_123, "2026-01-05T10:00:00.123000"),
+        ("time", Modes(), "postgresql", 36_000_500_000, "10:00:00.500000"),
+        ("time", Modes(time="adaptive"), "mariadb", 36_000_500, "10:00:00.500000"),
+        ("time(3)[]", Modes(), "postgresql", [36_000_500, None], ["10:00:00.500000", None]),
+        ("NUMERIC ( 12 , 2 )", Modes(), "postgresql", "CAI=", "20.50"),
+        ("bigint unsigned", Modes(), "mariadb", -1, 2**64 - 1),
+        ("bigint unsigned", Modes(), "mariadb", "AP//////////", 2**64 - 1),
+        ("bigint", Modes(), "mariadb", -1, -1),
+        ("money", Modes(money_digits=4), "postgresql", "AeII", "12.3400"),
+        ("enum('time','date')", Modes(), "mariadb", "time", "time"),
+    ],
+)
+def test_types_as_people_write_them(sql: str, modes: Modes, connector: str, value: Any, canonical: Any) -> None:
+    convert = wire.from_catalog(sql, modes, connector)
+    assert (value if convert is None else convert(value)) == canonical
+
+
+def test_the_page_is_what_was_measured() -> None:
+    file = ROOT / "mappings" / "types.md"
+    if os.environ.get("UPDATE_GOLDEN"):
+        file.write_text(page(file.read_text()))
+    assert file.read_text() == page(file.read_text())
