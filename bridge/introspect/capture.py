@@ -210,7 +210,7 @@ def _default(field: dict[str, Any], connector: str, value: Any) -> str | None:
 
 
 def _allowed(told: dict[str, Any]) -> list[str]:
-    """An enum's values; a comma in one of them is written as ``\\,``."""
+    """An enum's values; a comma in one of them is written with a backslash before it."""
     return [value.replace("\\,", ",") for value in _COMMA.split(str(told.get("allowed", "")))]
 
 
