@@ -100,18 +100,21 @@ class Server:
         return write(database.read(about, lambda table: table in self.tables))
 
 
-def sets(server: str) -> Iterator[tuple[str, dict[str, str], bool]]:
+Set = tuple[str, dict[str, str], bool]
+
+
+def sets(server: str) -> Iterator[Set]:
     """Name, modes, whether with schemas."""
     for name, modes in COLUMNS[server]["sets"].items():
         yield name, {key: str(value) for key, value in modes.items()}, True
     yield "plain", {}, False
 
 
-def capture(server: Server) -> dict[str, list[Record]]:
+def capture(server: Server, chosen: Sequence[Set]) -> dict[str, list[Record]]:
     """Play it; the rows of each set."""
     server.sql([*COLUMNS[server.name].get("before", ()), *tables(server.name).values(), *inserts(server.name, 0)])
-    names = {name: f"{server.name}-{name}" for name, _, _ in sets(server.name)}
-    for number, (name, modes, schemas) in enumerate(sets(server.name)):
+    names = {name: f"{server.name}-{name}" for name, _, _ in chosen}
+    for number, (name, modes, schemas) in enumerate(chosen):
         server.register(names[name], modes, schemas=schemas, number=number)
     seeds = len(inserts(server.name, 0))
     for name in names.values():
@@ -186,7 +189,7 @@ def main(servers: Sequence[str]) -> None:
     for name in servers or COLUMNS:
         with tempfile.TemporaryDirectory() as home, Stack(Path(home) / "stack", services=SERVICES[name]) as stack:
             server = Server(name, stack)
-            found = capture(server)
+            found = capture(server, list(sets(name)))
             (HERE / f"{name}.catalog.yaml").write_text(server.catalog())
             path = HERE / f"{name}.jsonl.gz"
             with path.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as file:
