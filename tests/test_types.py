@@ -6,20 +6,27 @@ catalog that `bridge introspect` wrote and the modes that a config tells. Both g
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from bridge.cli import main
+from bridge.config import load
 from bridge.core import wire
 from bridge.introspect.capture import infer
+from bridge.mapping import diagnose
 from bridge.mapping.convert import MAX_INT64, converter
+from bridge.mapping.given_values import canonical
 from bridge.mapping.streamed import lost, may_be_nulled
 from bridge.mapping.types import Type, column_type
-from bridge.model import UNKNOWN, Modes
+from bridge.model import MODES, UNKNOWN, Modes
 from tests.types.page import page
-from tests.types.stored import SERVERS, STREAMED, Reader, Stored, catalog, columns, records, types
+from tests.types.stored import HERE, SERVERS, STREAMED, Reader, Stored, catalog, columns, records, types
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = [(server, table) for server in SERVERS for table in columns()[server]["tables"]]
@@ -185,3 +192,109 @@ def test_the_page_is_what_was_measured() -> None:
     if os.environ.get("UPDATE_GOLDEN"):
         file.write_text(page(file.read_text()))
     assert file.read_text() == page(file.read_text())
+
+
+# -- through the doors ---------------------------------------------------------------------------------------------------
+
+MAPPING = """
+aggregate: Every
+source: legacy
+key: every.id
+tables:
+  every:
+    table: public.every
+model:
+  id: int = every.id
+  amount: decimal(12,2)? = {amount}
+  day: date? = every.c_date
+  at: timestamp? = tz(every.c_timestamp, 'Europe/Paris')
+  time: string? = every.c_time
+  raw: string? = every.c_bytea
+  bits: int? = every.c_bit_9
+events:
+  EverySeen:
+    topic: every
+    when: created()
+    data: [id, amount, day, at, time, raw, bits]
+"""
+SEEN = {
+    "id": 1001, "amount": "0.00", "day": "2026-01-05", "at": "2026-01-05T09:00:00.123456Z", "time": "23:59:59.999999",
+    "raw": "AQL/", "bits": 257,
+}  # fmt: skip
+
+
+def written(path: Path, name: str) -> list[str]:
+    """A capture of the first streamed row in a set's modes, without schemas; and the modes as `transform` takes them."""
+    record = next(r for r in records("postgresql") if (r.set, r.table, r.id) == (name, "every", STREAMED + 1))
+    transaction = json.loads(record.payload)["transaction"]["id"]
+    counts = [{"data_collection": "public.every", "event_count": 1}]
+    end = {"status": "END", "id": transaction, "event_count": 1, "data_collections": counts, "ts_ms": 1}
+    values = [(json.dumps({"id": record.id}), record.payload), (None, json.dumps(end, separators=(",", ":")))]
+    with path.open("w") as file:
+        for offset, (key, value) in enumerate(values):
+            line = {"topic": "log", "partition": 0, "offset": offset, "timestamp": 1, "key": key, "value": value}
+            file.write(json.dumps(line | {"headers": []}) + "\n")
+    given = columns()["postgresql"]["sets"][name]
+    return [word for key, value in given.items() if key in MODES for word in ("--mode", f"{key}={value}")]
+
+
+@pytest.mark.parametrize("name", columns()["postgresql"]["sets"])
+def test_the_same_event_in_every_mode(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    amount = "round(every.c_numeric_12_2, 2)" if name == "double" else "every.c_numeric_12_2"
+    (tmp_path / "every.yaml").write_text(MAPPING.format(amount=amount))
+    told = written(tmp_path / "capture.jsonl", name)
+    line = ["transform", str(tmp_path / "capture.jsonl"), "--mappings", str(tmp_path), "--source", "legacy", *told]
+    assert main([*line, "--catalog", str(HERE / "postgresql.catalog.yaml")]) == 0
+    found = json.loads(capsys.readouterr().out)["data"]
+    coarse = {"at": "2026-01-05T09:00:00.123000Z", "time": "23:59:59.999000"} if name == "double" else {}
+    assert found == SEEN | coarse
+
+
+def test_a_config_tells_the_modes_and_money_from_a_double_is_refused(tmp_path: Path) -> None:
+    shutil.copy(HERE / "postgresql.catalog.yaml", tmp_path / "catalog.yaml")
+    config = {
+        "kafka": {"bootstrap.servers": "k:9092"},
+        "mappings": "m",
+        "sources": {
+            "legacy": {
+                "connector": "postgresql",
+                "log": "log",
+                "catalog": "catalog.yaml",
+                "decimal_handling_mode": "double",
+                "time_precision_mode": "connect",
+                "binary_handling_mode": "hex",
+                "money_fraction_digits": 4,
+            }
+        },
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    source = load(tmp_path / "config.yaml").sources["legacy"]
+    assert source.settings.modes == Modes("double", "connect", "hex", 4)
+    said = diagnose([("every.yaml", MAPPING.format(amount="every.c_numeric_12_2"))], source.catalog)
+    assert [(one.code, "double" in one.message) for one in said] == [("M016", True)]
+    assert diagnose([("every.yaml", MAPPING.format(amount="round(every.c_numeric_12_2, 2)"))], source.catalog) == []
+
+
+@pytest.mark.parametrize("mode", ["decimal.handling.mode=exact", "precise", "money.fraction.digits=99"])
+def test_an_unknown_mode(mode: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["transform", "c", "--mappings", "m", "--source", "s", "--mode", mode])
+    assert "argument --mode: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("value", "sql", "connector", "expected"),
+    [
+        ("10:00", "time without time zone", "postgresql", "10:00:00.000000"),
+        ("-838:59:59.5", "time(3)", "mariadb", "-838:59:59.500000"),
+        ("10:00:00Z", "time with time zone", "postgresql", "10:00:00.000000Z"),
+        ("infinity", "date", "postgresql", "infinity"),
+        ("-infinity", "timestamp with time zone", "postgresql", "-infinity"),
+        ("2026-01-05T10:00:00Z", "timestamp", "mariadb", "2026-01-05T10:00:00.000000Z"),
+        ("2026-01-05T10:00:00", "timestamp", "postgresql", "2026-01-05T10:00:00.000000"),
+        ("AQL/", "bytea", "postgresql", "AQL/"),
+        ("257", "bit(9)", "postgresql", 257),
+    ],
+)
+def test_a_test_writes_what_a_record_would_hold(value: str, sql: str, connector: str, expected: Any) -> None:
+    assert canonical(value, value, sql, connector) == expected

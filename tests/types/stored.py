@@ -30,6 +30,7 @@ class Stored(NamedTuple):
     id: int
     schema: str
     image: str
+    payload: str  # all of the record, without its schema
 
     def plain(self, schema: str) -> PlainRecord:
         """The record, as a capture has it."""
@@ -90,7 +91,15 @@ def _records(server: str) -> Iterator[Stored]:
                 envelope = msgspec.json.decode(about["record"], type=dict[str, msgspec.Raw])
                 op = json.loads(bytes(envelope["op"]))
                 image = bytes(envelope["after"]).decode()
-                yield Stored(name, about["table"], op, about["key"]["id"], schemas.get(about["table"], ""), image)
+                yield Stored(
+                    name,
+                    about["table"],
+                    op,
+                    about["key"]["id"],
+                    schemas.get(about["table"], ""),
+                    image,
+                    about["record"],
+                )
 
 
 class Reader:
