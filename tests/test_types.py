@@ -14,17 +14,21 @@ from typing import Any
 
 import pytest
 import yaml
+from msgspec import Raw
+from msgspec.structs import replace
 
 from bridge.cli import main
 from bridge.config import load
 from bridge.core import wire
+from bridge.core.connectors import POSTGRESQL
+from bridge.core.decode import Decode
 from bridge.introspect.capture import infer
 from bridge.mapping import diagnose
 from bridge.mapping.convert import MAX_INT64, converter
 from bridge.mapping.given_values import canonical
 from bridge.mapping.streamed import lost, may_be_nulled
 from bridge.mapping.types import Type, column_type
-from bridge.model import MODES, UNKNOWN, Modes
+from bridge.model import MODES, UNKNOWN, Layout, Modes
 from tests.types.page import page
 from tests.types.stored import HERE, SERVERS, STREAMED, Reader, Stored, catalog, columns, records, types
 
@@ -298,3 +302,14 @@ def test_an_unknown_mode(mode: str, capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_a_test_writes_what_a_record_would_hold(value: str, sql: str, connector: str, expected: Any) -> None:
     assert canonical(value, value, sql, connector) == expected
+
+
+def test_the_connector_says_whose_words_the_types_are() -> None:
+    """A ``timestamp`` is a moment on MariaDB, and a time without zone on PostgreSQL."""
+    layout = Layout("shop.t", ("at",), ("timestamp",))
+    for connector, wire_form, value in (
+        (POSTGRESQL, "1767607200000000", "2026-01-05T10:00:00.000000"),
+        (replace(POSTGRESQL, name="mariadb"), '"2026-01-05T10:00:00Z"', "2026-01-05T10:00:00.000000Z"),
+    ):
+        table = Decode({"shop.t": layout}, connector).tables["shop.t"]
+        assert table.row(Raw(f'{{"at":{wire_form}}}'.encode())) == (value,)
