@@ -69,9 +69,13 @@ class Mappings(NamedTuple):
     files: list[tuple[str, str]]
     catalogs: dict[str, Catalog | None]
     anyone: Catalog | None = None
+    connectors: dict[str, str] = {}
 
     def catalog(self, source: str) -> Catalog | None:
         return self.catalogs.get(source, self.anyone)
+
+    def connector(self, source: str) -> str:
+        return self.connectors.get(source, "")
 
     def only_source(self, named: str | None) -> str:
         """The source that a command works on: the one named, or the only one that there is. Raises MappingInvalid."""
@@ -94,7 +98,8 @@ def mappings(arguments: argparse.Namespace) -> Mappings:
 
         config = load_config(arguments.config)
         catalogs = {name: source.catalog for name, source in config.sources.items()}
-        return Mappings(config.mappings, mapping_files(config.mappings), catalogs)
+        connectors = {name: source.settings.connector for name, source in config.sources.items()}
+        return Mappings(config.mappings, mapping_files(config.mappings), catalogs, connectors=connectors)
     catalog = None if arguments.catalog is None else catalog_file(arguments.catalog)
     return Mappings(arguments.mappings, mapping_files(arguments.mappings), {}, catalog)
 

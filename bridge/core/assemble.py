@@ -9,8 +9,9 @@ The law of this step
   - A transaction that the connector began more than once (BEGIN, no END, another BEGIN) is the union of its runs. Its END
     counts the last run alone, so it is complete when every partition was read past it and the last run is seen to be
     whole: per table its rows 1..n, the n-th being the table's last.
-  - Seeds have a place too: before the first transaction that committed after the position they are as of. So that none is
-    overtaken, the first transaction of all, and each that counts the signal table, waits until every partition was read past it.
+  - BEGIN beyond an open one that never got its END: on MariaDB that was DDL or a TRUNCATE, elsewhere it died.
+  - Seeds have a place too: before the first transaction that committed after the position they are as of; where that is
+    a position in the log (MariaDB), before the first that has a row beyond it. So that none is overtaken, the first transaction of all, and each that counts the signal table, waits until every partition was read past it.
   - A partition was *read past* a transaction when it was read to its end as captured after END, or shows a row of a later one.
   - Need more is a value: ``wants_ends`` asks for the partitions' captured ends, ``waiting()`` says what the head misses.
 
@@ -30,6 +31,8 @@ from bridge.core.transaction import Item, Pending, Queue, Seeds, SourceTransacti
 from bridge.errors import HistoryWentBack
 from bridge.model import InputPartition
 
+_BEYOND_ALL = 1 << 128  # beyond every position
+
 
 class Assemble:
     """The step. ``partitions``: the source's input partitions; ``markers``: the index of the one with BEGIN and END."""
@@ -45,6 +48,7 @@ class Assemble:
         signal_table: str,
         released: Released,
         snapshot_position: int | None = None,
+        history: str = "",
     ) -> None:
         self.connector = connector
         self.partitions = list(partitions)
@@ -61,7 +65,11 @@ class Assemble:
         self._groups: dict[str, int] = {}  # groups of the pending, counted
         self._open: TransactionMarker | None = None
         self._restarted: dict[str, int] = {}  # group → offset of its first BEGIN
+        self.history = history  # which one the commit positions are of, once known
         self._seeds = WaitingSeeds()
+        self._snapshots = WaitingSeeds()  # those whose place is one of the log
+        self._truncates: list[ChangeEvent] = []  # on their way to the next transaction, as theirs has no END
+        self._truncated: dict[int, int] = {}  # table → position of its last truncate
         self.snapshot_position = snapshot_position  # of the initial snapshot, once known: its seeds need not wait
         self._start_ends: Mapping[int, int] | None = None
         self._has_garbage = False
@@ -112,7 +120,7 @@ class Assemble:
 
     def _wants_start_ends(self) -> bool:
         unknown = self._start_ends is None and self.snapshot_position is None
-        return unknown and self._released.last < 0 and bool(self._seeds)
+        return unknown and self._released.last < 0 and bool(self._seeds or self._snapshots)
 
     # -- out ---------------------------------------------------------------------------------------------------------
 
@@ -145,8 +153,8 @@ class Assemble:
             offsets[partition] = queue.rows[0].offset if queue.rows else queue.position
             for garbage in queue.garbage:
                 offsets[partition] = min(offsets[partition], garbage.offset)
-        for seed in self._seeds:
-            offsets[seed.partition] = min(offsets[seed.partition], seed.offset)
+        for change in (*self._seeds, *self._snapshots, *self._truncates):
+            offsets[change.partition] = min(offsets[change.partition], change.offset)
         for pending in self._pending:
             for partition, offset in pending.first_taken.items():
                 offsets[partition] = min(offsets[partition], offset)
@@ -155,7 +163,7 @@ class Assemble:
 
     def oldest_open_ms(self) -> int | None:
         """The time of the oldest BEGIN or END that is not released, in ms since the epoch."""
-        times = [self._open.ts_ms or 0] if self._open is not None else []
+        times = [self._open.ts_ms or 0] if self._open is not None and self.connector.ends_all else []
         if self._pending:
             times.append(self._pending[0].ts_ms)
         return min(times) if times else None
@@ -182,7 +190,7 @@ class Assemble:
     def needed(self) -> set[int]:
         """The partitions that must not be paused: nothing is queued there, or something waits until they are read past."""
         everything = range(len(self._queues))
-        if self._seeds and self.snapshot_position is None:
+        if (self._seeds or self._snapshots) and self.snapshot_position is None:
             return set(everything)
         needed = {partition for partition in everything if not self._queues[partition].rows}
         needed.discard(self._markers)
@@ -196,10 +204,9 @@ class Assemble:
     # -- markers -----------------------------------------------------------------------------------------------------
 
     def _marker(self, marker: TransactionMarker) -> None:
+        self._same_history(marker)
         if marker.begin:
-            if self._open is not None:  # the connector died inside the open transaction and will begin it again
-                self._restarted.setdefault(self._open.group, self._open.offset)
-            self._open = marker
+            self._begin(marker)
             return
         if self._open is not None and self._open.group == marker.group:
             self._open = None
@@ -226,6 +233,30 @@ class Assemble:
         self._pending.append(pending)
         self._waiting[marker.position] = pending
         self._groups[marker.group] = self._groups.get(marker.group, 0) + 1
+
+    def _begin(self, marker: TransactionMarker) -> None:
+        before = self._open
+        if before is not None:
+            if self.connector.ends_all or marker.position <= before.position:
+                # the connector died inside the open transaction and will begin it again
+                self._restarted.setdefault(before.group, before.offset)
+            else:
+                self._restarted.pop(before.group, None)
+        self._open = marker
+
+    def _same_history(self, marker: TransactionMarker) -> None:
+        history = self.connector.history(marker.id)
+        if history != self.history:
+            if self.history:
+                topic = self.partitions[self._markers]
+                raise HistoryWentBack(
+                    f"{topic}@{marker.offset}: transaction {marker.id} is of {history}, those before it of {self.history}: "
+                    "the commits of several histories have no common order",
+                    "the bridge reads one; let the connector read a server that writes one "
+                    "(gtid_domain_id is set by a session, or by replication from several sources)",
+                    code="B303",
+                )
+            self.history = history
 
     def _counts(self, collections: list[CollectionCount]) -> tuple[dict[int, int], bool]:
         numbers = self._table_numbers
@@ -275,7 +306,11 @@ class Assemble:
             if not self._is_complete(head):
                 return
             if self.snapshot_position is None and not self.single_log:
+                if self._snapshots:
+                    return  # not every partition has shown how it begins
                 self._find_snapshot()
+            if self._snapshots:
+                self._snapshots_before(head)
             self._seeds_before(head.position)
             self._pending.popleft()
             del self._waiting[head.position]
@@ -283,8 +318,12 @@ class Assemble:
             if not self._groups[head.group]:
                 del self._groups[head.group]
             self._released.add(head.position)
+            changes = head.changes()
+            if self._truncates:
+                changes = self._truncates + changes
+                self._truncates = []
             self._out.append(
-                SourceTransaction(head.group, head.position, head.changes(), head.ts_ms, head.offset, head.rejected)
+                SourceTransaction(head.group, head.position, changes, head.ts_ms, head.offset, head.rejected)
             )
         self._seeds_before(self._released.last + 1)
 
@@ -354,7 +393,7 @@ class Assemble:
             elif change.group in self._groups or self.connector.predecessor(change.source) >= position:
                 break
             else:
-                self.duplicates += 1
+                self._dropped(change)
             popleft()
         head.first_taken.setdefault(partition, first)
 
@@ -411,8 +450,16 @@ class Assemble:
         while rows and rows[0].op != "?" and rows[0].group not in self._groups:
             if self.connector.predecessor(rows[0].source) >= last or self._is_open(rows[0].group):
                 return
-            rows.popleft()
+            self._dropped(rows.popleft())
+
+    def _dropped(self, change: ChangeEvent) -> None:
+        """A repeat; but where a truncate's transaction has no END, no transaction ever takes it."""
+        known = self._truncated.get(change.table.number, -1)
+        if change.op != "t" or self.connector.ends_all or change.position <= known:
             self.duplicates += 1
+            return
+        self._truncated[change.table.number] = change.position
+        self._truncates.append(change)
 
     def _is_open(self, group: str) -> bool:
         return group in self._restarted or (self._open is not None and self._open.group == group)
@@ -420,6 +467,9 @@ class Assemble:
     # -- seeds -------------------------------------------------------------------------------------------------------
 
     def _seed(self, seed: ChangeEvent) -> None:
+        if self.connector.snapshots_in_log and seed.source.snapshot != "incremental":
+            self._seed_in_log(seed)
+            return
         if self.single_log or seed.position <= self._released.last:
             if self._released.last < 0 and seed.source.snapshot != "incremental":
                 self.snapshot_position = seed.position
@@ -430,6 +480,19 @@ class Assemble:
             return
         self._seeds.push(seed)
 
+    def _seed_in_log(self, seed: ChangeEvent) -> None:
+        if self.single_log and self._released.last < 0:
+            self.snapshot_position = seed.position
+        if self.single_log or (self._released.last < 0 and seed.position == self.snapshot_position):
+            self._emit_in_log(seed)
+        else:
+            self._snapshots.push(seed)
+
+    def _emit_in_log(self, seed: ChangeEvent) -> None:
+        """Where all before its place were released, the last of them is what it is as of."""
+        seed.position = max(self._released.last, 0)
+        self._emit_seed(seed)
+
     def _initial_seeds(self) -> None:
         """Nothing was released yet, and every partition has shown how it begins: the earliest snapshot is the beginning."""
         if self._start_ends is None or self.snapshot_position is not None or self._released.last >= 0:
@@ -438,9 +501,33 @@ class Assemble:
             self._seeds_before(self._find_snapshot() + 1)
 
     def _find_snapshot(self) -> int:
-        initial = [seed.position for seed in self._seeds if seed.source.snapshot != "incremental"]
-        self.snapshot_position = min(initial, default=-1)
-        return self.snapshot_position
+        seeds = self._snapshots if self.connector.snapshots_in_log else self._seeds
+        first = min((seed.position for seed in seeds if seed.source.snapshot != "incremental"), default=-1)
+        if not self.connector.snapshots_in_log:
+            self.snapshot_position = first
+            return first
+        if first > self._first_row():
+            first = -1  # rows lie before it: it is not the beginning, and has to wait for its place
+        self.snapshot_position = first
+        for seed in self._snapshots.before(first + 1):
+            self._emit_in_log(seed)
+        return -1
+
+    def _first_row(self) -> int:
+        """The earliest position of a row that waits."""
+        rows = [queue.rows[0] for queue in self._queues if queue.rows]
+        if self._pending:
+            rows.extend(self._pending[0].rows.values())
+        return min((change.position for change in rows), default=_BEYOND_ALL)
+
+    def _snapshots_before(self, head: Pending) -> None:
+        """Seeds of snapshots that the transaction's rows lie beyond; before the first one, all that no row precedes."""
+        if self._released.last < 0:
+            place = self._first_row()
+        else:
+            place = max((change.position for change in head.rows.values()), default=-1)
+        for seed in self._snapshots.before(place):
+            self._emit_in_log(seed)
 
     def _emit_seed(self, seed: ChangeEvent) -> None:
         last = self._out[-1] if self._out else None

@@ -7,7 +7,8 @@ are told apart one by one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import msgspec
 
@@ -38,6 +39,14 @@ class Envelope(msgspec.Struct, gc=False):
     op: str = ""
     status: str = ""
     ts_ms: int | None = None
+
+
+@cache
+def envelope_of(connector: Connector) -> Callable[[bytes | msgspec.Raw], Envelope]:
+    """Reads a change event of this connector."""
+    source = ("source", connector.source | None, None)
+    kind: type[Envelope] = msgspec.defstruct("Envelope", [source], bases=(Envelope,), gc=False)  # type: ignore[assignment]
+    return msgspec.json.Decoder(kind).decode
 
 
 class WithSchema(msgspec.Struct, gc=False):
@@ -88,7 +97,6 @@ class TransactionMarker(msgspec.Struct, gc=False):
         return self.status == "BEGIN"
 
 
-_decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_marker = msgspec.json.Decoder(TransactionMarker).decode
 _decode_with_schema = msgspec.json.Decoder(WithSchema).decode
 _INLINE = b'{"schema":{'
@@ -106,7 +114,8 @@ class Decode:
             name: TableDecoder(layout, number, decimal_mode)
             for number, (name, layout) in enumerate(sorted(layouts.items()))
         }
-        self._by_table: dict[str, TableDecoder] = {}
+        self._decode_envelope = envelope_of(connector)
+        self._by_table: dict[str | None, TableDecoder] = {}
         self._row_place = connector.row_place
         self._marker_place = connector.marker_place
 
@@ -120,7 +129,7 @@ class Decode:
         decoded: list[ChangeEvent | TransactionMarker] = []
         run = run_of(records[0])
         one_run = run == run_of(records[-1])  # a connector's runs follow each other in a partition
-        decode, read = _decode_envelope, self._envelope
+        decode, read = self._decode_envelope, self._envelope
         for record in records:
             value = record.value()
             if value is None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import msgspec
 
 from bridge.core.aggregate import Aggregate, Touched
 from bridge.core.assemble import Assemble
+from bridge.core.cascade import Cascades, CascadingFold
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.collapse import Collapse, NetChange, Rows, StoredRow
 from bridge.core.connectors import CONNECTORS
@@ -132,13 +134,17 @@ class Pipeline:
             signal_table=source.signal_table,
             released=self._released,
             snapshot_position=self.checkpoint.snapshot_position,
+            history=self.checkpoint.history,
         )
         stepped = {
             tables[m.tables[0].table] for m in mappings.mappings if any(rule.looks_at_steps for rule in m.events)
         }
         self._seeded = _load_seeded(state, tables)
         self._aggregate = Aggregate(mappings, tables, state, self._seeded)
-        self._collapse = Collapse(frozenset(stepped), self._aggregate.appended)
+        fold = None
+        if mappings.cascades and not connector.logs_cascades:
+            fold = partial(CascadingFold, Cascades(mappings.cascades, self._decode.tables, self._aggregate.indexes))
+        self._collapse = Collapse(frozenset(stepped), self._aggregate.appended, fold)
         self._encode = Encode(source.name, self.checkpoint.incarnation)
         layouts = [mappings.layouts[name] for name in self._table_names]
         self._reject = Reject(source.name, source.dead_letter_topic, layouts, self.partitions, markers)
@@ -243,6 +249,7 @@ class Pipeline:
             self._mappings_digest,
             self._assemble.snapshot_position,
             self._from_the_start,
+            self._assemble.history,
         )
         state.put_meta(_CHECKPOINT, checkpoint.encode())
         self.checkpoint = checkpoint

@@ -9,6 +9,7 @@ from typing import Final
 
 from bridge.located_yaml import parse
 from bridge.mapping.catalog import Catalog
+from bridge.mapping.check_cascades import SILENT, check_cascades
 from bridge.mapping.check_events import check_events
 from bridge.mapping.check_model import check_model, root_only
 from bridge.mapping.check_sense import check_sense
@@ -31,16 +32,19 @@ WINDOW_KEYS: Final = ("quiet", "at_most", "until")
 POLICIES: Final = ("park", "skip", "stop")
 _DURATION: Final = re.compile(r"([0-9]{1,9})(ms|s|m|h)")
 _MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
-COARSE: Final = ("mysql", "mariadb")  # their commit times are whole seconds
+COARSE: Final = SILENT  # their commit times are whole seconds, too
 LEAST_QUIET_MS: Final = 2000
 
 
 def check_files(
-    files: Sequence[tuple[str, str]], catalog: Callable[[str], Catalog | None]
+    files: Sequence[tuple[str, str]],
+    catalog: Callable[[str], Catalog | None],
+    connector: Callable[[str], str] = lambda _: "",
 ) -> tuple[list[Draft], list[Diagnostic]]:
     """Every file's draft (complete only if there is no diagnostic) and all diagnostics in file order.
 
-    ``catalog`` gives that of a source, or None if nobody knows it. Common files give names to all others.
+    ``catalog`` gives that of a source, or None if nobody knows it; ``connector`` names its connector. Common files give
+    names to all others.
     """
     reports = [Report(parse(text, file)) for file, text in files]
     shared: dict[str, SharedType] = {}
@@ -58,6 +62,7 @@ def check_files(
                 drafts.append(_checked(top, catalog(str(top.data.get("source"))), drafts))
     with suppress(EnoughError):
         _appended(tops, drafts)
+        check_cascades({report.located.file: report for report in reports}, drafts, catalog, connector)
     return drafts, [diagnostic for report in reports for diagnostic in report.sorted()]
 
 
