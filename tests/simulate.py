@@ -15,6 +15,7 @@ import time
 import traceback
 from collections import Counter
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import cache
 from multiprocessing import get_context
 from random import Random
@@ -27,6 +28,7 @@ from tests.sim.workload import Features
 from tests.sim.world import Chaos, World, source_settings
 
 SEED_SECONDS = 20
+MARIADB_SHARE = 0.35
 REPORTED = (
     "bridge crash",
     "take-over",
@@ -40,12 +42,15 @@ REPORTED = (
     "local state lost",
     "parked aggregate",
     "single log",
+    "mariadb",
+    "BEGIN without END",
+    "cascaded change",
 )
 
 
 def run_seed(seed: int) -> Counter[str]:
     """One seed. Raises AssertionError, or what the bridge raised. Returns what it reached."""
-    scenario = make_scenario(seed)
+    scenario = make_scenario(seed, mariadb=Random(f"dialect/{seed}").random() < MARIADB_SHARE)
     rng = Random(f"chaos/{seed}")
     rough = _run(scenario, Chaos.random(rng), f"{seed}/rough")
     published = judge(rough.broker, scenario.truth)
@@ -63,12 +68,14 @@ def _run(scenario: Scenario, chaos: Chaos, seed: str) -> World:
 
 @cache
 def _compiled(*has: bool) -> MappingSet:
-    taxes, payment, customer, soft_delete, listed = has
-    return compiled(Features(taxes=taxes, payment=payment, customer=customer, soft_delete=soft_delete, listed=listed))
+    taxes, payment, customer, soft_delete, listed, mariadb, cascades = has
+    features = Features(taxes=taxes, payment=payment, customer=customer, soft_delete=soft_delete, listed=listed)
+    return compiled(replace(features, mariadb=mariadb, cascades=cascades))
 
 
 def mappings_for(features: Features) -> MappingSet:
-    return _compiled(features.taxes, features.payment, features.customer, features.soft_delete, features.listed)
+    of_tables = (features.taxes, features.payment, features.customer, features.soft_delete)
+    return _compiled(*of_tables, features.listed, features.mariadb, features.cascades)
 
 
 def _reached(scenario: Scenario, world: World) -> Counter[str]:
@@ -76,6 +83,9 @@ def _reached(scenario: Scenario, world: World) -> Counter[str]:
     reached["seeds overlapping live changes"] += scenario.seeds_overlap_live_changes()
     reached["parked aggregate"] += bool(scenario.truth.parked)
     reached["single log"] += scenario.layout.single_log
+    reached["mariadb"] += scenario.features.mariadb
+    changes = (change for transaction in scenario.database.transactions for change in transaction.changes)
+    reached["cascaded change"] += any(change.silent for change in changes)
     reached["events"] += len(scenario.truth.events)
     reached["source transactions"] += len(scenario.database.transactions)
     return reached

@@ -68,8 +68,8 @@ class Mappings(NamedTuple):
     directory: Path
     files: list[tuple[str, str]]
     catalogs: dict[str, Catalog | None]
+    connectors: dict[str, str]
     anyone: Catalog | None = None
-    connectors: dict[str, str] = {}
 
     def catalog(self, source: str) -> Catalog | None:
         return self.catalogs.get(source, self.anyone)
@@ -99,9 +99,9 @@ def mappings(arguments: argparse.Namespace) -> Mappings:
         config = load_config(arguments.config)
         catalogs = {name: source.catalog for name, source in config.sources.items()}
         connectors = {name: source.settings.connector for name, source in config.sources.items()}
-        return Mappings(config.mappings, mapping_files(config.mappings), catalogs, connectors=connectors)
+        return Mappings(config.mappings, mapping_files(config.mappings), catalogs, connectors)
     catalog = None if arguments.catalog is None else catalog_file(arguments.catalog)
-    return Mappings(arguments.mappings, mapping_files(arguments.mappings), {}, catalog)
+    return Mappings(arguments.mappings, mapping_files(arguments.mappings), {}, {}, catalog)
 
 
 def catalog_file(path: Path) -> Catalog:

@@ -11,7 +11,8 @@ The law of this step
     whole: per table its rows 1..n, the n-th being the table's last.
   - BEGIN beyond an open one that never got its END: on MariaDB that was DDL or a TRUNCATE, elsewhere it died.
   - Seeds have a place too: before the first transaction that committed after the position they are as of; where that is
-    a position in the log (MariaDB), before the first that has a row beyond it. So that none is overtaken, the first transaction of all, and each that counts the signal table, waits until every partition was read past it.
+    a position in the log (MariaDB), before the first that has a row beyond it. So that none is overtaken, the first
+    transaction of all, and each that counts the signal table, waits until every partition was read past it.
   - A partition was *read past* a transaction when it was read to its end as captured after END, or shows a row of a later one.
   - Need more is a value: ``wants_ends`` asks for the partitions' captured ends, ``waiting()`` says what the head misses.
 
@@ -48,7 +49,6 @@ class Assemble:
         signal_table: str,
         released: Released,
         snapshot_position: int | None = None,
-        history: str = "",
     ) -> None:
         self.connector = connector
         self.partitions = list(partitions)
@@ -65,7 +65,7 @@ class Assemble:
         self._groups: dict[str, int] = {}  # groups of the pending, counted
         self._open: TransactionMarker | None = None
         self._restarted: dict[str, int] = {}  # group → offset of its first BEGIN
-        self.history = history  # which one the commit positions are of, once known
+        self.history = ""  # which one the commit positions are of, once known
         self._seeds = WaitingSeeds()
         self._snapshots = WaitingSeeds()  # those whose place is one of the log
         self._truncates: list[ChangeEvent] = []  # on their way to the next transaction, as theirs has no END
@@ -375,11 +375,12 @@ class Assemble:
         if not rows:
             return
         group, position, taken, have = head.group, head.position, head.rows, head.have
+        last = position if self.connector.one_scale else _BEYOND_ALL  # a PostgreSQL xid comes again after a wrap-around
         popleft = rows.popleft
         first = rows[0].offset
         while rows:
             change = rows[0]
-            if change.group == group and change.position <= position:
+            if change.group == group and change.position <= last:
                 number = change.table.number
                 identity = (change.position, number, change.row_key, change.op)
                 if identity in taken:
@@ -404,8 +405,9 @@ class Assemble:
                 continue
             rows = list(queue.rows)
             queue.rows.clear()
+            last = head.position if self.connector.one_scale else _BEYOND_ALL
             for change in rows:
-                if change.group == head.group and change.position <= head.position:
+                if change.group == head.group and change.position <= last:
                     head.first_taken[partition] = min(head.first_taken.get(partition, change.offset), change.offset)
                     if not head.take(change):
                         self.duplicates += 1
@@ -467,7 +469,7 @@ class Assemble:
     # -- seeds -------------------------------------------------------------------------------------------------------
 
     def _seed(self, seed: ChangeEvent) -> None:
-        if self.connector.snapshots_in_log and seed.source.snapshot != "incremental":
+        if not self.connector.one_scale and seed.source.snapshot != "incremental":
             self._seed_in_log(seed)
             return
         if self.single_log or seed.position <= self._released.last:
@@ -501,9 +503,9 @@ class Assemble:
             self._seeds_before(self._find_snapshot() + 1)
 
     def _find_snapshot(self) -> int:
-        seeds = self._snapshots if self.connector.snapshots_in_log else self._seeds
+        seeds = self._seeds if self.connector.one_scale else self._snapshots
         first = min((seed.position for seed in seeds if seed.source.snapshot != "incremental"), default=-1)
-        if not self.connector.snapshots_in_log:
+        if self.connector.one_scale:
             self.snapshot_position = first
             return first
         if first > self._first_row():

@@ -56,8 +56,8 @@ class Connector(msgspec.Struct, frozen=True):
     history: Callable[[str], str] = lambda _: ""
     """A marker's transaction id → the one history whose positions can be compared."""
     ends_all: bool = True  # whether every BEGIN has an END: on MariaDB those of DDL and TRUNCATE have none
-    snapshots_in_log: bool = False
-    """Whether a whole snapshot is as of a position of rows, and not of a commit."""
+    one_scale: bool = True
+    """Whether positions of rows, and what a whole snapshot is as of, compare with commit positions."""
     logs_cascades: bool = True  # whether the log has the rows that the actions of foreign keys change
 
 
@@ -129,7 +129,7 @@ MARIADB = Connector(
     predecessor=_before_gtid,
     history=lambda gtid: f"replication domain {_domain_and_sequence(gtid)[0]}",
     ends_all=False,
-    snapshots_in_log=True,
+    one_scale=False,
     logs_cascades=False,
 )
 

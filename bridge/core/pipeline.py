@@ -134,8 +134,8 @@ class Pipeline:
             signal_table=source.signal_table,
             released=self._released,
             snapshot_position=self.checkpoint.snapshot_position,
-            history=self.checkpoint.history,
         )
+        self._assemble.history = self.checkpoint.history
         stepped = {
             tables[m.tables[0].table] for m in mappings.mappings if any(rule.looks_at_steps for rule in m.events)
         }

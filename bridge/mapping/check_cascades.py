@@ -60,7 +60,9 @@ def _unknown(reports: dict[str, Report], drafts: Sequence[Draft]) -> None:
     for draft in drafts:
         for alias in draft.aliases.values():
             if alias.parent is not None and not alias.lookup:
-                message = f"foreign keys may delete or change rows of {alias.table}, and the source's log does not say so"
+                message = (
+                    f"foreign keys may delete or change rows of {alias.table}, and the source's log does not say so"
+                )
                 reports[draft.file].add("M039", alias.path, message, hint, key=True)
 
 
