@@ -68,7 +68,7 @@ class Assemble:
         self.history = ""  # which one the commit positions are of, once known
         self._seeds = WaitingSeeds()
         self._snapshots = WaitingSeeds()  # those whose place is one of the log
-        self._truncates: list[ChangeEvent] = []  # on their way to the next transaction, as theirs has no END
+        self.truncated: list[str] = []  # tables truncated in transactions without END, since the pipeline last asked
         self._truncated: dict[int, int] = {}  # table → position of its last truncate
         self.snapshot_position = snapshot_position  # of the initial snapshot, once known: its seeds need not wait
         self._start_ends: Mapping[int, int] | None = None
@@ -153,7 +153,7 @@ class Assemble:
             offsets[partition] = queue.rows[0].offset if queue.rows else queue.position
             for garbage in queue.garbage:
                 offsets[partition] = min(offsets[partition], garbage.offset)
-        for change in (*self._seeds, *self._snapshots, *self._truncates):
+        for change in (*self._seeds, *self._snapshots):
             offsets[change.partition] = min(offsets[change.partition], change.offset)
         for pending in self._pending:
             for partition, offset in pending.first_taken.items():
@@ -318,12 +318,8 @@ class Assemble:
             if not self._groups[head.group]:
                 del self._groups[head.group]
             self._released.add(head.position)
-            changes = head.changes()
-            if self._truncates:
-                changes = self._truncates + changes
-                self._truncates = []
             self._out.append(
-                SourceTransaction(head.group, head.position, changes, head.ts_ms, head.offset, head.rejected)
+                SourceTransaction(head.group, head.position, head.changes(), head.ts_ms, head.offset, head.rejected)
             )
         self._seeds_before(self._released.last + 1)
 
@@ -461,7 +457,7 @@ class Assemble:
             self.duplicates += 1
             return
         self._truncated[change.table.number] = change.position
-        self._truncates.append(change)
+        self.truncated.append(change.table.name)
 
     def _is_open(self, group: str) -> bool:
         return group in self._restarted or (self._open is not None and self._open.group == group)

@@ -256,6 +256,8 @@ class Pipeline:
         counts, self._counts = self._counts, Counts()
         counts.duplicates, self._assemble.duplicates = self._assemble.duplicates, 0
         counts.truncated, self._collapse.truncated = self._collapse.truncated, []
+        counts.truncated += self._assemble.truncated
+        self._assemble.truncated = []
         records, self._records = self._records, []
         return Output(records, state.take_changes(), offsets, counts, self._commit_position)
 

@@ -56,7 +56,7 @@ def check_cascades(
 
 
 def _unknown(reports: dict[str, Report], drafts: Sequence[Draft]) -> None:
-    hint = "bridge introspect writes the catalog that says so: set it as the source's catalog:"
+    hint = "let bridge introspect write the source's catalog, or allow: {M039: reason}"
     for draft in drafts:
         for alias in draft.aliases.values():
             if alias.parent is not None and not alias.lookup:

@@ -7,6 +7,7 @@ or what ``kcat -J`` prints (``payload`` for the value, headers as one flat list)
 from __future__ import annotations
 
 import gzip
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import IO, Any, cast
 
 import msgspec
 
+from bridge.core.connectors import CONNECTORS, POSTGRESQL, refusal
 from bridge.core.pipeline import Observed, Output, Pipeline
 from bridge.errors import Fatal
 from bridge.model import InboundRecord, InputPartition, MappingSet, PlainRecord, SourceSettings
@@ -21,6 +23,7 @@ from bridge.state.rows import RowState
 from bridge.state.store import MemoryStore
 
 BATCH = 10_000
+_WRITTEN_BY = re.compile(rb'"source"\s*:\s*\{[^{}]*?"connector"\s*:\s*"([a-z0-9]+)"')
 
 
 def read_captures(names: Sequence[str]) -> list[PlainRecord]:
@@ -96,6 +99,18 @@ def _is_marker(value: bytes) -> bool:
     return b'"status":"BEGIN"' in value or b'"status":"END"' in value or b'"status": "END"' in value
 
 
+def _connector(records: Iterable[PlainRecord]) -> str:
+    """Which connector wrote the records, as their rows say. Raises Fatal for one that the bridge does not know."""
+    for record in records:
+        found = _WRITTEN_BY.search(record.value_bytes or b"")
+        if found is not None:
+            name = found[1].decode()
+            if name not in CONNECTORS:
+                raise Fatal(refusal(name), "capture from another connector", code="B502")
+            return name
+    return POSTGRESQL.name
+
+
 def settings_for(
     records: Sequence[PlainRecord], source: str, decimal_mode: str, dead_letter_topic: str
 ) -> SourceSettings:
@@ -105,7 +120,7 @@ def settings_for(
     topics = tuple(sorted({r.topic_name for r in records} - {markers}))
     return SourceSettings(
         name=source,
-        connector="postgresql",
+        connector=_connector(records),
         topics=() if is_log else topics,
         transaction_topic="" if is_log else markers,
         log=markers if is_log else "",
