@@ -57,7 +57,9 @@ def test_without_foreign_keys_the_lines_stay_behind() -> None:
     text = (CAPTURES / "mappings" / "mariadb" / "order.yaml").read_text()
     types = read(CATALOG.read_text().replace("connector: mariadb", ""), "c.yaml")[0]
     mappings = load([("order.yaml", text)], "shop", types)
-    published = [r for o in transform(captured, settings_for(captured, "shop", "precise", "d"), mappings) for r in o.records]
+    published = [
+        r for o in transform(captured, settings_for(captured, "shop", "precise", "d"), mappings) for r in o.records
+    ]
     moved = next(data for kind, key, data in told(published) if key == "2002")
     assert json.loads(moved)["lines"] == []
 
@@ -125,7 +127,11 @@ def test_the_restart_is_one() -> None:
         states.setdefault(marker["id"], []).append(marker["status"])
     long = next(name for name, found in states.items() if found == ["BEGIN"] * 4 + ["END"])
     count = next(m["event_count"] for m in markers if m["id"] == long and m["status"] == "END")
-    rows = [r for r in records("mariadb-restart") if f'"id":"{long}"' in (r["value"] or "") and r["topic"] != "lab.transaction"]
+    rows = [
+        r
+        for r in records("mariadb-restart")
+        if f'"id":"{long}"' in (r["value"] or "") and r["topic"] != "lab.transaction"
+    ]
     assert count < len(rows)
 
 

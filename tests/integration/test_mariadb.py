@@ -30,18 +30,21 @@ pytestmark = [pytest.mark.stack, pytest.mark.slow]
 MAPPING = Path(__file__).parent / "mariadb" / "order.yaml"
 SCHEMA = (
     "CREATE TABLE ord (id int PRIMARY KEY, st char(1) NOT NULL, tot int NOT NULL DEFAULT 0)",
-    "CREATE TABLE lin (ord int, no int, sku varchar(20) NOT NULL, qty int NOT NULL, PRIMARY KEY (ord, no),"
-    " FOREIGN KEY (ord) REFERENCES ord (id) ON DELETE CASCADE ON UPDATE CASCADE)",
-    "CREATE TABLE pay (id int PRIMARY KEY, ord int, amt int NOT NULL,"
-    " FOREIGN KEY (ord) REFERENCES ord (id) ON DELETE SET NULL ON UPDATE CASCADE)",
+    """CREATE TABLE lin (ord int, no int, sku varchar(20) NOT NULL, qty int NOT NULL, PRIMARY KEY (ord, no),
+        FOREIGN KEY (ord) REFERENCES ord (id) ON DELETE CASCADE ON UPDATE CASCADE)""",
+    """CREATE TABLE pay (id int PRIMARY KEY, ord int, amt int NOT NULL,
+        FOREIGN KEY (ord) REFERENCES ord (id) ON DELETE SET NULL ON UPDATE CASCADE)""",
     "CREATE TABLE note (id int PRIMARY KEY, ord int, FOREIGN KEY (ord) REFERENCES ord (id) ON DELETE CASCADE)",
     "CREATE TABLE audit (what varchar(20))",
 )
 TABLES = [f"shop.{table}" for table in ("ord", "lin", "pay", "note", "audit")]
 READ = [f"many.{table}" for table in TABLES[:4]]
+SIGNAL = """INSERT INTO shop.debezium_signal VALUES
+    ('again', 'execute-snapshot', '{"data-collections": ["shop.ord"], "type": "incremental"}')"""
 WAIT = 90
 PAUSE = 0.015  # between a clerk's transactions
 LAST = 999_999
+DEADLOCK = 1213
 Event = tuple[str, dict[str, Any]]
 
 
@@ -50,8 +53,10 @@ class Clerk(threading.Thread):
 
     def __init__(self, stack: Stack, number: int, orders: list[int], ledger: dict[str, list[Event]]) -> None:
         super().__init__(daemon=True)
-        self.connection = pymysql.connect(**stack.mariadb, database="shop")  # type: ignore[arg-type]
+        where: dict[str, Any] = {**stack.mariadb, "database": "shop"}
+        self.connection = pymysql.connect(**where)
         self.db = self.connection.cursor()
+        self.db.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         self.dice = random.Random(number)
         self.orders = orders
         self.ledger = ledger
@@ -75,11 +80,24 @@ class Clerk(threading.Thread):
         """One transaction over one or two orders."""
         chosen = [*arguments] or self.dice.sample(self.orders, min(2, len(self.orders)))
         before = {order: self.seen(order) for order in chosen}
-        moved = action(*chosen) or {}
+        self.connection.commit()  # or DDL would wait for what was read
+        moved = self.committed(action, chosen)
+        for old, new in ({order: order for order in chosen} | moved).items():
+            self.told(before.get(old), self.seen(new), new, old)
         self.connection.commit()
-        for order in dict.fromkeys([*chosen, *moved.values()]):
-            if order not in moved.values() or order in before:
-                self.told(before.get(order), self.seen(moved.get(order, order)), moved.get(order, order), order)
+
+    def committed(self, action: Any, chosen: list[int]) -> dict[int, int]:
+        """Until the other clerk or DDL is not in the way."""
+        while True:
+            try:
+                moved: dict[int, int] = action(*chosen) or {}
+                self.connection.commit()
+            except pymysql.err.OperationalError as error:
+                if error.args[0] != DEADLOCK:
+                    raise
+                self.connection.rollback()
+            else:
+                return moved
 
     def told(self, was: dict[str, Any] | None, now: dict[str, Any] | None, key: int, old: int) -> None:
         if was == now:
@@ -109,7 +127,8 @@ class Clerk(threading.Thread):
 
     def rows(self, text: str, *values: object) -> tuple[tuple[Any, ...], ...]:
         self.db.execute(text, values)
-        return self.db.fetchall()
+        found: tuple[tuple[Any, ...], ...] = self.db.fetchall()
+        return found
 
     def place(self, *_: int) -> dict[int, int]:
         """A new order; children and parent in one transaction."""
@@ -164,7 +183,7 @@ class Clerk(threading.Thread):
 
     def last(self) -> None:
         self.orders.append(LAST)
-        self.work(lambda order: self.fill(order), LAST)
+        self.work(self.fill, LAST)
 
 
 class Shop:
@@ -176,7 +195,9 @@ class Shop:
         self.clerks: list[Clerk] = []
 
     def open(self) -> None:
-        self.sql(*(text.replace(" TABLE ", " TABLE shop.", 1).replace("REFERENCES ", "REFERENCES shop.") for text in SCHEMA))
+        self.sql(
+            *(text.replace(" TABLE ", " TABLE shop.", 1).replace("REFERENCES ", "REFERENCES shop.") for text in SCHEMA)
+        )
         for number in (1, 2):
             clerk = Clerk(self.stack, number, [], self.ledger)
             for _ in range(8):
@@ -187,7 +208,9 @@ class Shop:
         done = run_command("introspect", "--url", self.url, "--output", str(self.catalog))
         assert done.returncode == 0, done.stderr.decode()
         for number, (name, single) in enumerate({"many": False, "one": True}.items()):
-            config = self.stack.debezium_mariadb(name, TABLES, server_id=5400 + number, single_log=single, schemas=single)
+            config = self.stack.debezium_mariadb(
+                name, TABLES, server_id=5400 + number, single_log=single, schemas=single
+            )
             self.stack.register(name, config)
         assert wait_until(lambda: all(self.is_streaming(name) for name in ("many", "one")), WAIT)
 
@@ -205,7 +228,9 @@ class Shop:
 
     @contextmanager
     def application(self, name: str, inputs: dict[str, Any]) -> Iterator[Application]:
-        made = Application(self.stack.bootstrap, self.home, name, {"connector": "mariadb", "catalog": str(self.catalog)} | inputs)
+        made = Application(
+            self.stack.bootstrap, self.home, name, {"connector": "mariadb", "catalog": str(self.catalog)} | inputs
+        )
         for path in made.mappings.iterdir():
             path.unlink()
         (made.mappings / "order.yaml").write_text(MAPPING.read_text().replace("EVENTS", made.events))
@@ -254,6 +279,7 @@ def grown(shop: Shop, count: int) -> None:
         until = time.monotonic() + WAIT
         while len(outsider.records) < target:
             outsider.look()
+            assert all(clerk.error is None for clerk in shop.clerks), [clerk.error for clerk in shop.clerks]
             assert time.monotonic() < until, "nothing is captured"
 
 
@@ -280,8 +306,7 @@ def test_connect_and_the_bridge_killed_under_load(shop: Shop) -> None:
         bridge = application.start()
         for name in ("many", "one"):
             shop.stack.wait_running(name)
-        wanted = json.dumps({"data-collections": ["shop.ord"], "type": "incremental"})
-        shop.sql(f"INSERT INTO shop.debezium_signal VALUES ('again', 'execute-snapshot', '{wanted}')")
+        shop.sql(SIGNAL)
         grown(shop, 60)
         bridge.kill()
         bridge = application.start()

@@ -37,12 +37,12 @@ def lay_out_binlog(database: Database) -> None:
         is_last = index == len(database.transactions) - 1  # an open BEGIN at the end stays unread
         if rng.random() < 0.1 and not is_last:
             sequence += 1
-            tables = [ORDER, LINE, PAYMENT, CUSTOMER]
-            truncated = database.tables[rng.choice(tables)] if rng.random() < 0.5 else None
             pos += rng.randint(50, 200)
-            change = None if truncated is None else Change(truncated, "t", None, None, lsn=pos, file=file)
-            transaction.then_ddl.append(Transaction(index, transaction.ts_ms, [] if change is None else [change]))
-            transaction.then_ddl[-1].xid = sequence
+            then = Transaction(index, transaction.ts_ms, xid=sequence)
+            if rng.random() < 0.5:
+                table = database.tables[rng.choice((ORDER, LINE, PAYMENT, CUSTOMER))]
+                then.changes.append(Change(table, "t", None, None, lsn=pos, file=file))
+            transaction.then_ddl.append(then)
         if rng.random() < 0.05:
             file, pos = file + 1, FIRST_POS
         pos += 31
