@@ -234,6 +234,19 @@ class Assemble:
         self._waiting[marker.position] = pending
         self._groups[marker.group] = self._groups.get(marker.group, 0) + 1
 
+    def _counts(self, collections: list[CollectionCount]) -> tuple[dict[int, int], bool]:
+        numbers = self._table_numbers
+        counts = {}
+        signals = False
+        for collection in collections:
+            name = collection.data_collection
+            number = numbers.get(name)
+            if number is not None:
+                counts[number] = collection.event_count
+            if name == self._signal_table or name.endswith("." + self._signal_table):
+                signals = True
+        return counts, signals
+
     def _begin(self, marker: TransactionMarker) -> None:
         before = self._open
         if before is not None:
@@ -257,19 +270,6 @@ class Assemble:
                     code="B303",
                 )
             self.history = history
-
-    def _counts(self, collections: list[CollectionCount]) -> tuple[dict[int, int], bool]:
-        numbers = self._table_numbers
-        counts = {}
-        signals = False
-        for collection in collections:
-            name = collection.data_collection
-            number = numbers.get(name)
-            if number is not None:
-                counts[number] = collection.event_count
-            if name == self._signal_table or name.endswith("." + self._signal_table):
-                signals = True
-        return counts, signals
 
     def _is_known_end(self, marker: TransactionMarker) -> bool:
         """A repeat; of a transaction that still waits for its rows, it may be the one that says when they are there."""
@@ -306,7 +306,7 @@ class Assemble:
             if not self._is_complete(head):
                 return
             if self.snapshot_position is None and not self.single_log:
-                if self._snapshots:
+                if self._snapshots and self._released.last < 0:
                     return  # not every partition has shown how it begins
                 self._find_snapshot()
             if self._snapshots:

@@ -12,7 +12,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,29 +75,30 @@ class Clerk(threading.Thread):
                 time.sleep(PAUSE)  # a pace, not a wait
         except Exception as error:  # noqa: BLE001 - the test's own thread tells it
             self.error = error
+        finally:
+            self.connection.close()  # or DDL would wait for it
 
     def work(self, action: Any, *arguments: int) -> None:
         """One transaction over one or two orders."""
         chosen = [*arguments] or self.dice.sample(self.orders, min(2, len(self.orders)))
-        before = {order: self.seen(order) for order in chosen}
-        self.connection.commit()  # or DDL would wait for what was read
-        moved = self.committed(action, chosen)
-        for old, new in ({order: order for order in chosen} | moved).items():
-            self.told(before.get(old), self.seen(new), new, old)
-        self.connection.commit()
+        before = self.committed(lambda: {order: self.seen(order) for order in chosen})
+        moved = {order: order for order in chosen} | (self.committed(lambda: action(*chosen)) or {})
+        after = self.committed(lambda: {new: self.seen(new) for new in moved.values()})
+        for old, new in moved.items():
+            self.told(before.get(old), after[new], new, old)
 
-    def committed(self, action: Any, chosen: list[int]) -> dict[int, int]:
+    def committed(self, action: Callable[[], Any]) -> Any:
         """Until the other clerk or DDL is not in the way."""
         while True:
             try:
-                moved: dict[int, int] = action(*chosen) or {}
+                found = action()
                 self.connection.commit()
             except pymysql.err.OperationalError as error:
                 if error.args[0] != DEADLOCK:
                     raise
                 self.connection.rollback()
             else:
-                return moved
+                return found
 
     def told(self, was: dict[str, Any] | None, now: dict[str, Any] | None, key: int, old: int) -> None:
         if was == now:
@@ -315,7 +316,7 @@ def test_connect_and_the_bridge_killed_under_load(shop: Shop) -> None:
             clerk.done.set()
             clerk.join(WAIT)
             assert clerk.error is None, clerk.error
-        shop.clerks[0].last()
+        Clerk(shop.stack, 9, [], shop.ledger).last()
         assert wait_until(lambda: bridge.metric("bridge_transactions_total") > 0, WAIT)
         finish(shop, application, bridge)
     assert repeats(shop) > 0, "Connect repeated nothing: it was not killed under load"
