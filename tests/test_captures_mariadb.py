@@ -183,7 +183,7 @@ def ended(*gtids: str) -> int:
         (("0-1-7", "0-2-8", "0-2-9"), None, ""),  # a fail-over: another server goes on
         (("0-1-7", "0-1-8", "0-1-7"), None, ""),  # a repeat
         (("0-1-7", "0-1-9", "0-2-8"), HistoryWentBack, "B302"),
-        (("0-1-7", "0-1-8", "1-1-9"), HistoryWentBack, "B303"),
+        (("0-1-7", "0-1-8", "1-1-9"), HistoryWentBack, "B305"),
         (("0-1-7", "0-1-8", "binlog.000001:9"), Undecodable, "B201"),
     ],
 )

@@ -87,7 +87,7 @@ def found_in(text: str, code: str) -> list[Any]:
     for key, part in located.data.items():
         is_section = isinstance(part, dict) and isinstance(data.get(key), dict)
         data[key] = data[key] | part if is_section else part
-    known = MARIADB if code == "M039" else CATALOG
+    known = MARIADB if code == "M041" else CATALOG
     return diagnose([("example.yaml", yaml.safe_dump(data, sort_keys=False))], known)
 
 

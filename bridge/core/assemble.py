@@ -267,7 +267,7 @@ class Assemble:
                     "the commits of several histories have no common order",
                     "the bridge reads one; let the connector read a server that writes one "
                     "(gtid_domain_id is set by a session, or by replication from several sources)",
-                    code="B303",
+                    code="B305",
                 )
             self.history = history
 

@@ -56,21 +56,21 @@ def check_cascades(
 
 
 def _unknown(reports: dict[str, Report], drafts: Sequence[Draft]) -> None:
-    hint = "let bridge introspect write the source's catalog, or allow: {M039: reason}"
+    hint = "let bridge introspect write the source's catalog, or allow: {M041: reason}"
     for draft in drafts:
         for alias in draft.aliases.values():
             if alias.parent is not None and not alias.lookup:
                 message = (
                     f"foreign keys may delete or change rows of {alias.table}, and the source's log does not say so"
                 )
-                reports[draft.file].add("M039", alias.path, message, hint, key=True)
+                reports[draft.file].add("M041", alias.path, message, hint, key=True)
 
 
 def _unread(reports: dict[str, Report], drafts: Sequence[Draft], table: str, key: ForeignKey) -> None:
-    hint = f"join {key.references} in a mapping of this source, or allow: {{M039: reason}}"
+    hint = f"join {key.references} in a mapping of this source, or allow: {{M041: reason}}"
     for draft in drafts:
         for alias in draft.aliases.values():
             if alias.table == table:
                 message = f"rows of {table} change with those of {key.references}, which no mapping reads"
-                reports[draft.file].add("M039", alias.path, message, hint, key=True)
+                reports[draft.file].add("M041", alias.path, message, hint, key=True)
                 return
