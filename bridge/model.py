@@ -226,6 +226,23 @@ class Layout(msgspec.Struct, frozen=True):
     types: tuple[str, ...] = ()  # declared source types (catalog), "" where unknown; same length as columns
 
 
+class Cascade(msgspec.Struct, frozen=True):
+    """A foreign key of the catalog whose action changes rows, ``columns`` of ``table`` referring to ``to`` of ``parent``.
+
+    Column numbers are slots of the tables' layouts, pairwise, ``names`` what they are called. Actions: cascade, set null,
+    '' for none that changes rows.
+    """
+
+    table: str
+    columns: tuple[int, ...]
+    names: tuple[str, ...]
+    parent: str
+    to: tuple[int, ...]
+    to_names: tuple[str, ...]
+    on_delete: str
+    on_update: str
+
+
 class MappingSet(msgspec.Struct, frozen=True):
     """Every mapping of one source, compiled together because they share the layouts."""
 
@@ -233,6 +250,7 @@ class MappingSet(msgspec.Struct, frozen=True):
     mappings: tuple[Mapping, ...]
     layouts: dict[str, Layout]
     digest: str  # hash of the mapping files' content, for the checkpoint
+    cascades: tuple[Cascade, ...] = ()  # of a source whose log does not have them
 
 
 class Modes(msgspec.Struct, frozen=True):

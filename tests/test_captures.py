@@ -36,8 +36,8 @@ from bridge.state.store import MemoryStore
 ROOT = Path(__file__).resolve().parents[1]
 CAPTURES = ROOT / "tests" / "captures"
 GOLDEN = ROOT / "tests" / "golden"
-SOURCES = {"postgres": "shop", "crash": "crash", "restart": "depot"}
-CATALOG = ["--catalog", str(CAPTURES / "mappings" / "postgres.catalog.yaml")]
+SOURCES = {"postgres": "shop", "crash": "crash", "restart": "depot", "mariadb": "shop", "mariadb-restart": "depot"}
+CATALOGS = {name: CAPTURES / "mappings" / f"{name}.catalog.yaml" for name in ("postgres", "mariadb")}
 SEEDS = 12
 
 Row = dict[str, Any]
@@ -48,7 +48,7 @@ def transform(name: str, *captures: str, stdin: bytes | None = None) -> subproce
     """`bridge transform` as a user would run it."""
     command = [sys.executable, "-m", "bridge", "transform", *(captures or [str(CAPTURES / f"{name}.jsonl.gz")])]
     command += ["--mappings", str(CAPTURES / "mappings" / name), "--source", SOURCES[name]]
-    command += CATALOG if name == "postgres" else []
+    command += ["--catalog", str(CATALOGS[name])] if name in CATALOGS else []
     return subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, check=False, timeout=120)
 
 

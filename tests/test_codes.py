@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from msgspec import structs
 
 from bridge.cli import main
 from bridge.codes import explain, explanations
@@ -22,6 +23,12 @@ from bridge.mapping.diagnostics import CODES, RUNTIME_CODES
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "mappings" / "README.md", ROOT / "deploy" / "README.md"]
 CATALOG, PROBLEMS = catalog.read((ROOT / "tests" / "golden" / "explain.catalog.yaml").read_text(), "catalog.yaml")
+# The same of a MariaDB, where orders are deleted with their customer.
+ORDERS = CATALOG.tables["public.t_ord"]
+CASCADES = catalog.ForeignKey(("cust_no",), "public.t_cust", ("cust_no",), "cascade")
+MARIADB = catalog.Catalog(
+    CATALOG.tables | {"public.t_ord": structs.replace(ORDERS, foreign_keys=(CASCADES,))}, "mariadb"
+)
 BASE = (ROOT / "tests" / "golden" / "explain.yaml").read_text()
 EXPLAINED = explanations()
 SHOWN = sorted(code for code, found in EXPLAINED.items() if found.wrong)
@@ -80,7 +87,8 @@ def found_in(text: str, code: str) -> list[Any]:
     for key, part in located.data.items():
         is_section = isinstance(part, dict) and isinstance(data.get(key), dict)
         data[key] = data[key] | part if is_section else part
-    return diagnose([("example.yaml", yaml.safe_dump(data, sort_keys=False))], CATALOG)
+    known = MARIADB if code == "M041" else CATALOG
+    return diagnose([("example.yaml", yaml.safe_dump(data, sort_keys=False))], known)
 
 
 # -- the command ---------------------------------------------------------------------------------------------------------

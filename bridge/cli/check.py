@@ -85,7 +85,7 @@ def unknown(found: Mappings, config: Path) -> list[Diagnostic]:
 
 def mistakes(found: Mappings, source: str | None = None) -> list[Diagnostic]:
     """All diagnostics of all mapping files, of one source's if it is named; a source without a mapping is a mistake."""
-    problems, sources = examine(found.files, found.catalog, source)
+    problems, sources = examine(found.files, found.catalog, source, found.connector)
     problems += [
         Diagnostic("M000", f"no mapping file names source {name!r}", str(found.directory))
         for name in ([source] if source else found.catalogs)

@@ -130,12 +130,16 @@ class Mappings(NamedTuple):
     directory: Path
     files: list[tuple[str, str]]
     catalogs: dict[str, Catalog | None]
+    connectors: dict[str, str]
     anyone: Catalog | None = None
     unusual: dict[str, tuple[str, ...]] = {}  # noqa: RUF012 - a NamedTuple's default; tables that the config speaks of
     without_heartbeat: frozenset[str] = frozenset()  # sources whose config names no heartbeat table
 
     def catalog(self, source: str) -> Catalog | None:
         return self.catalogs.get(source, self.anyone)
+
+    def connector(self, source: str) -> str:
+        return self.connectors.get(source, "")
 
     def only_source(self, named: str | None) -> str:
         """The source that a command works on: the one named, or the only one that there is. Raises MappingInvalid."""
@@ -160,10 +164,11 @@ def mappings(arguments: argparse.Namespace) -> Mappings:
         catalogs = {name: source.catalog for name, source in config.sources.items()}
         unusual = {name: source.tables for name, source in config.sources.items() if source.tables}
         silent = frozenset(name for name, source in config.sources.items() if not source.heartbeat_table)
+        connectors = {name: source.settings.connector for name, source in config.sources.items()}
         found = mapping_files(config.mappings)
-        return Mappings(config.mappings, found, catalogs, unusual=unusual, without_heartbeat=silent)
+        return Mappings(config.mappings, found, catalogs, connectors, unusual=unusual, without_heartbeat=silent)
     catalog = None if arguments.catalog is None else catalog_file(arguments.catalog)
-    return Mappings(arguments.mappings, mapping_files(arguments.mappings), {}, catalog)
+    return Mappings(arguments.mappings, mapping_files(arguments.mappings), {}, {}, catalog)
 
 
 def catalog_file(path: Path) -> Catalog:

@@ -9,8 +9,10 @@ The law of this step
   - A transaction that the connector began more than once (BEGIN, no END, another BEGIN) is the union of its runs. Its END
     counts the last run alone, so it is complete when every partition was read past it and the last run is seen to be
     whole: per table its rows 1..n, the n-th being the table's last.
-  - Seeds have a place too: before the first transaction that committed after the position they are as of. So that none is
-    overtaken, the first transaction of all, and each that counts the signal table, waits until every partition was read past it.
+  - BEGIN beyond an open one that never got its END: on MariaDB that was DDL or a TRUNCATE, elsewhere it died.
+  - Seeds have a place too: before the first transaction that committed after the position they are as of; where that is
+    a position in the log (MariaDB), before the first that has a row beyond it. So that none is overtaken, the first
+    transaction of all, and each that counts the signal table, waits until every partition was read past it.
   - A partition was *read past* a transaction when it was read to its end as captured after END, or shows a row of a later one.
   - Need more is a value: ``wants_ends`` asks for the partitions' captured ends, ``waiting()`` says what the head misses.
 
@@ -30,6 +32,8 @@ from bridge.core.released import Released
 from bridge.core.transaction import Item, Pending, Queue, Seeds, SourceTransaction, Waiting, WaitingSeeds
 from bridge.errors import HistoryWentBack
 from bridge.model import InputPartition, SourceSettings
+
+_BEYOND_ALL = 1 << 128  # beyond every position
 
 
 class Assemble:
@@ -67,7 +71,11 @@ class Assemble:
         self._groups: dict[str, int] = {}  # groups of the pending, counted
         self._open: TransactionMarker | None = None
         self._restarted: dict[str, int] = {}  # group → offset of its first BEGIN
+        self.domain = ""  # which one the commit positions are of, once known
         self._seeds = WaitingSeeds()
+        self._snapshots = WaitingSeeds()  # those whose place is one of the log
+        self.truncated: list[str] = []  # tables truncated in transactions without END, since the pipeline last asked
+        self._truncated: dict[int, int] = {}  # table → position of its last truncate
         self.snapshot_position = snapshot_position  # of the initial snapshot, once known: its seeds need not wait
         self._start_ends: Mapping[int, int] | None = None
         self._has_garbage = False
@@ -118,7 +126,7 @@ class Assemble:
 
     def _wants_start_ends(self) -> bool:
         unknown = self._start_ends is None and self.snapshot_position is None
-        return unknown and self._released.last < 0 and bool(self._seeds)
+        return unknown and self._released.last < 0 and bool(self._seeds or self._snapshots)
 
     # -- out ---------------------------------------------------------------------------------------------------------
 
@@ -151,8 +159,8 @@ class Assemble:
             offsets[partition] = queue.rows[0].offset if queue.rows else queue.position
             for garbage in queue.garbage:
                 offsets[partition] = min(offsets[partition], garbage.offset)
-        for seed in self._seeds:
-            offsets[seed.partition] = min(offsets[seed.partition], seed.offset)
+        for change in (*self._seeds, *self._snapshots):
+            offsets[change.partition] = min(offsets[change.partition], change.offset)
         for pending in self._pending:
             for partition, offset in pending.first_taken.items():
                 offsets[partition] = min(offsets[partition], offset)
@@ -161,7 +169,7 @@ class Assemble:
 
     def oldest_open_ms(self) -> int | None:
         """The time of the oldest BEGIN or END that is not released, in ms since the epoch."""
-        times = [self._open.ts_ms or 0] if self._open is not None else []
+        times = [self._open.ts_ms or 0] if self._open is not None and self.connector.ends_all else []
         if self._pending:
             times.append(self._pending[0].ts_ms)
         return min(times) if times else None
@@ -188,7 +196,7 @@ class Assemble:
     def needed(self) -> set[int]:
         """The partitions that must not be paused: nothing is queued there, or something waits until they are read past."""
         everything = range(len(self._queues))
-        if self._seeds and self.snapshot_position is None:
+        if (self._seeds or self._snapshots) and self.snapshot_position is None:
             return set(everything)
         needed = {partition for partition in everything if not self._queues[partition].rows}
         needed.discard(self._markers)
@@ -207,10 +215,9 @@ class Assemble:
             self._history = history_of(marker.position)
             self._open = None
             self._restarted.clear()
+        self._same_domain(marker)
         if marker.begin:
-            if self._open is not None:  # the connector died inside the open transaction and will begin it again
-                self._restarted.setdefault(self._open.group, self._open.offset)
-            self._open = marker
+            self._begin(marker)
             return
         if self._open is not None and self._open.group == marker.group:
             self._open = None
@@ -254,6 +261,30 @@ class Assemble:
                 signals = True
         return counts, signals
 
+    def _begin(self, marker: TransactionMarker) -> None:
+        before = self._open
+        if before is not None:
+            if self.connector.ends_all or marker.position <= before.position:
+                # the connector died inside the open transaction and will begin it again
+                self._restarted.setdefault(before.group, before.offset)
+            else:
+                self._restarted.pop(before.group, None)
+        self._open = marker
+
+    def _same_domain(self, marker: TransactionMarker) -> None:
+        domain = self.connector.domain(marker.id)
+        if domain != self.domain:
+            if self.domain:
+                topic = self.partitions[self._markers]
+                raise HistoryWentBack(
+                    f"{topic}@{marker.offset}: transaction {marker.id} is of {domain}, those before it of {self.domain}: "
+                    "commits of several domains have no common order",
+                    "the bridge reads one; let the connector read a server that writes one "
+                    "(gtid_domain_id is set by a session, or by replication from several sources)",
+                    code="B305",
+                )
+            self.domain = domain
+
     def _is_known_end(self, marker: TransactionMarker) -> bool:
         """A repeat; of a transaction that still waits for its rows, it may be the one that says when they are there."""
         if marker.position in self._released:
@@ -268,12 +299,16 @@ class Assemble:
 
     def _went_back(self, marker: TransactionMarker, last: int) -> HistoryWentBack:
         topic = self.partitions[self._markers]
+        accept = (
+            "let the connector snapshot again, and then, to go on with the new history under ids of its own: "
+            f"bridge accept --config FILE --source {self._source} --position {marker.offset}"
+            if self.connector.one_scale
+            else "give this source a new name (its events then have ids of their own) and let the connector snapshot again"
+        )
         return HistoryWentBack(
             f"{topic}@{marker.offset}: END of transaction {marker.group} is at commit position {own(marker.position)}, "
             f"behind {own(last)}, and was never released: the source's history is another one than before",
-            "the database was restored, its replication slot made anew, or a lagging replica took over; let the connector "
-            "snapshot again, and then, to go on with the new history under ids of its own: "
-            f"bridge accept --config FILE --source {self._source} --position {marker.offset}",
+            f"the database was restored, its replication slot made anew, or a lagging replica took over; {accept}",
         )
 
     def _marker_offsets(self) -> list[int]:
@@ -291,7 +326,11 @@ class Assemble:
             if not self._is_complete(head):
                 return
             if self.snapshot_position is None and not self.single_log:
+                if self._snapshots and self._released.last < 0:
+                    return  # not every partition has shown how it begins
                 self._find_snapshot()
+            if self._snapshots:
+                self._snapshots_before(head)
             self._seeds_before(head.position)
             self._pending.popleft()
             del self._waiting[head.position]
@@ -351,7 +390,8 @@ class Assemble:
 
     def _predecessor(self, change: ChangeEvent) -> int:
         """The commit position of the transaction before this row's."""
-        return self.connector.predecessor(change.source) + start_of(change.position)
+        before = self.connector.predecessor(change.source)
+        return before + start_of(change.position) if self.connector.one_scale else before
 
     def _is_complete_in_log(self, head: Pending) -> bool:
         self._forget_histories_before(head)
@@ -383,11 +423,12 @@ class Assemble:
         if not rows:
             return
         group, position, taken, have = head.group, head.position, head.rows, head.have
+        last = position if self.connector.one_scale else _BEYOND_ALL  # a PostgreSQL xid comes again after a wrap-around
         popleft = rows.popleft
         first = rows[0].offset
         while rows:
             change = rows[0]
-            if change.group == group and change.position <= position:
+            if change.group == group and change.position <= last:
                 number = change.table.number
                 identity = (change.position, number, change.row_key, change.op)
                 if identity in taken:
@@ -401,7 +442,7 @@ class Assemble:
             elif change.group in self._groups or self._predecessor(change) >= position:
                 break
             else:
-                self.duplicates += 1
+                self._dropped(change)
             popleft()
         head.first_taken.setdefault(partition, first)
 
@@ -414,8 +455,9 @@ class Assemble:
                 continue
             rows = list(queue.rows)
             queue.rows.clear()
+            last = head.position if self.connector.one_scale else _BEYOND_ALL
             for change in rows:
-                is_of = change.group == head.group and change.position <= head.position
+                is_of = change.group == head.group and change.position <= last
                 if is_of and (limit is None or change.offset < limit):
                     head.first_taken[partition] = min(head.first_taken.get(partition, change.offset), change.offset)
                     if not head.take(change):
@@ -461,8 +503,16 @@ class Assemble:
         while rows and rows[0].op != "?" and rows[0].group not in self._groups:
             if self._predecessor(rows[0]) >= last or self._is_open(rows[0].group):
                 return
-            rows.popleft()
+            self._dropped(rows.popleft())
+
+    def _dropped(self, change: ChangeEvent) -> None:
+        """A repeat; but where a truncate's transaction has no END, no transaction ever takes it."""
+        known = self._truncated.get(change.table.number, -1)
+        if change.op != "t" or self.connector.ends_all or change.position <= known:
             self.duplicates += 1
+            return
+        self._truncated[change.table.number] = change.position
+        self.truncated.append(change.table.name)
 
     def _is_open(self, group: str) -> bool:
         return group in self._restarted or (self._open is not None and self._open.group == group)
@@ -470,6 +520,9 @@ class Assemble:
     # -- seeds -------------------------------------------------------------------------------------------------------
 
     def _seed(self, seed: ChangeEvent) -> None:
+        if not self.connector.one_scale and seed.source.snapshot != "incremental":
+            self._seed_in_log(seed)
+            return
         if self.single_log or seed.position <= self._released.last:
             if self._released.last < 0 and seed.source.snapshot != "incremental":
                 self.snapshot_position = seed.position
@@ -480,6 +533,19 @@ class Assemble:
             return
         self._seeds.push(seed)
 
+    def _seed_in_log(self, seed: ChangeEvent) -> None:
+        if self.single_log and self._released.last < 0:
+            self.snapshot_position = seed.position
+        if self.single_log or (self._released.last < 0 and seed.position == self.snapshot_position):
+            self._emit_in_log(seed)
+        else:
+            self._snapshots.push(seed)
+
+    def _emit_in_log(self, seed: ChangeEvent) -> None:
+        """Where all before its place were released, the last of them is what it is as of."""
+        seed.position = max(self._released.last, 0)
+        self._emit_seed(seed)
+
     def _initial_seeds(self) -> None:
         """Nothing was released yet, and every partition has shown how it begins: the earliest snapshot is the beginning."""
         if self._start_ends is None or self.snapshot_position is not None or self._released.last >= 0:
@@ -488,13 +554,37 @@ class Assemble:
             self._seeds_before(self._find_snapshot() + 1)
 
     def _find_snapshot(self) -> int:
-        initial = [
-            seed.position
-            for seed in self._seeds
-            if seed.source.snapshot != "incremental" and not history_of(seed.position)
-        ]
-        self.snapshot_position = min(initial, default=-1)
-        return self.snapshot_position
+        if self.connector.one_scale:
+            initial = [
+                seed.position
+                for seed in self._seeds
+                if seed.source.snapshot != "incremental" and not history_of(seed.position)
+            ]
+            self.snapshot_position = min(initial, default=-1)
+            return self.snapshot_position
+        first = min((seed.position for seed in self._snapshots), default=-1)
+        if first > self._first_row():
+            first = -1  # rows lie before it: it is not the beginning, and has to wait for its place
+        self.snapshot_position = first
+        for seed in self._snapshots.before(first + 1):
+            self._emit_in_log(seed)
+        return -1
+
+    def _first_row(self) -> int:
+        """The earliest position of a row that waits."""
+        rows = [queue.rows[0] for queue in self._queues if queue.rows]
+        if self._pending:
+            rows.extend(self._pending[0].rows.values())
+        return min((change.position for change in rows), default=_BEYOND_ALL)
+
+    def _snapshots_before(self, head: Pending) -> None:
+        """Seeds of snapshots that the transaction's rows lie beyond; before the first one, all that no row precedes."""
+        if self._released.last < 0:
+            place = self._first_row()
+        else:
+            place = max((change.position for change in head.rows.values()), default=-1)
+        for seed in self._snapshots.before(place):
+            self._emit_in_log(seed)
 
     def _emit_seed(self, seed: ChangeEvent) -> None:
         last = self._out[-1] if self._out else None

@@ -7,7 +7,7 @@ replica identity) comes from its own ``before``, else from the state, else stays
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import msgspec
@@ -55,16 +55,25 @@ class NetChange(msgspec.Struct, gc=False):
 
 
 class Collapse:
-    """The step. ``stepped``: numbers of the tables whose steps are kept; ``appended``: of those whose rows are facts."""
+    """The step. ``stepped``: numbers of the tables whose steps are kept; ``appended``: of those whose rows are facts.
 
-    def __init__(self, stepped: frozenset[int] = frozenset(), appended: frozenset[int] = frozenset()) -> None:
+    ``fold``: what folds one transaction's rows.
+    """
+
+    def __init__(
+        self,
+        stepped: frozenset[int] = frozenset(),
+        appended: frozenset[int] = frozenset(),
+        fold: Callable[[list[ChangeEvent], int, Rows, frozenset[int]], Fold] | None = None,
+    ) -> None:
+        self._fold = fold or Fold
         self._stepped = stepped
         self._appended = appended
         self.truncated: list[str] = []  # tables truncated, since last asked
 
     def transaction(self, changes: list[ChangeEvent], position: int, rows: Rows) -> list[NetChange]:
         """Net changes in the order of each row's first change. Nothing is written to ``rows``."""
-        fold = _Fold(changes, position, rows, self._stepped)
+        fold = self._fold(changes, position, rows, self._stepped)
         add = fold.add
         appended = self._appended
         for order, change in enumerate(changes):
@@ -83,7 +92,7 @@ def _happened(net: NetChange) -> bool:
     return net.before != net.after or net.row_key != net.old_key or bool(net.steps)
 
 
-class _Fold:
+class Fold:
     """One transaction's rows, folded one change at a time."""
 
     def __init__(self, changes: list[ChangeEvent], position: int, rows: Rows, stepped: frozenset[int]) -> None:

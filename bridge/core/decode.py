@@ -7,7 +7,8 @@ are told apart one by one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import msgspec
 
@@ -38,6 +39,14 @@ class Envelope(msgspec.Struct, gc=False):
     op: str = ""
     status: str = ""
     ts_ms: int | None = None
+
+
+@cache
+def envelope_of(connector: Connector) -> Callable[[bytes | msgspec.Raw], Envelope]:
+    """Reads a change event of this connector."""
+    source = ("source", connector.source | None, None)
+    kind: type[Envelope] = msgspec.defstruct("Envelope", [source], bases=(Envelope,), gc=False)  # type: ignore[assignment]
+    return msgspec.json.Decoder(kind).decode
 
 
 class WithSchema(msgspec.Struct, gc=False):
@@ -88,7 +97,6 @@ class TransactionMarker(msgspec.Struct, gc=False):
         return self.status == "BEGIN"
 
 
-_decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_marker = msgspec.json.Decoder(TransactionMarker).decode
 _decode_with_schema = msgspec.json.Decoder(WithSchema).decode
 _INLINE = b'{"schema":{'
@@ -113,7 +121,8 @@ class Decode:
             name: TableDecoder(layout, number, modes, connector.name)
             for number, (name, layout) in enumerate(sorted(layouts.items()))
         }
-        self._by_table: dict[str, TableDecoder] = {}
+        self._decode_envelope = envelope_of(connector)
+        self._by_table: dict[str | None, TableDecoder] = {}
         self._heads: dict[
             int, tuple[bytes, bytes]
         ] = {}  # per partition: what its last inline schema's record began with
@@ -130,7 +139,7 @@ class Decode:
         decoded: list[ChangeEvent | TransactionMarker] = []
         run = run_of(records[0])
         one_run = run == run_of(records[-1])  # a connector's runs follow each other in a partition
-        decode, read = _decode_envelope, self._envelope
+        decode, read = self._decode_envelope, self._envelope
         for record in records:
             value = record.value()
             if value is None:
@@ -160,13 +169,13 @@ class Decode:
         if value.startswith(head) and value.endswith(b"}"):
             payload = value[len(head) : -1]
             try:
-                return self._envelope(_decode_envelope(payload), payload, record, partition, schema)
+                return self._envelope(self._decode_envelope(payload), payload, record, partition, schema)
             except BROKEN:
                 pass  # more stands behind the payload: read it whole
         outer = _decode_with_schema(value)
         payload, schema = bytes(outer.payload), bytes(outer.schema)
         self._heads[partition] = b'{"schema":%b,"payload":' % schema, schema
-        return self._envelope(_decode_envelope(payload), payload, record, partition, schema)
+        return self._envelope(self._decode_envelope(payload), payload, record, partition, schema)
 
     def _envelope(
         self, envelope: Envelope, value: bytes, record: InboundRecord, partition: int, schema: bytes | None

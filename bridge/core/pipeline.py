@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import msgspec
 
 from bridge.core.aggregate import Affected, Aggregate, Touched
 from bridge.core.assemble import Assemble
+from bridge.core.cascade import Cascades, CascadingFold
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.collapse import Collapse, NetChange, Rows, StoredRow
 from bridge.core.connectors import CONNECTORS
@@ -146,12 +148,16 @@ class Pipeline:
             snapshot_position=self.checkpoint.snapshot_position,
             conceded=decisions(state.metas(RELEASE), RELEASE),
         )
+        self._assemble.domain = self.checkpoint.domain
         stepped = {
             tables[m.tables[0].table] for m in mappings.mappings if any(rule.looks_at_steps for rule in m.events)
         }
         self._seeded = _load_seeded(state, tables)
         self._aggregate = Aggregate(mappings, tables, state, self._seeded)
-        self._collapse = Collapse(frozenset(stepped), self._aggregate.appended)
+        fold = None
+        if mappings.cascades and not connector.logs_cascades:
+            fold = partial(CascadingFold, Cascades(mappings.cascades, self._decode.tables, self._aggregate.indexes))
+        self._collapse = Collapse(frozenset(stepped), self._aggregate.appended, fold)
         policies = {tables[name]: policy for name, policy in source.truncate.items() if name in tables}
         self._truncate = Truncate(policies, state, self._aggregate.indexes) if policies else None
         self._windows = self._make_windows(mappings)
@@ -284,6 +290,7 @@ class Pipeline:
             self._mappings_digest,
             self._assemble.snapshot_position,
             self._from_the_start,
+            self._assemble.domain,
         )
         state.put_meta(_CHECKPOINT, checkpoint.encode())
         self.checkpoint = checkpoint
@@ -292,6 +299,8 @@ class Pipeline:
         counts.truncated, self._collapse.truncated = self._collapse.truncated, []
         counts.released_short, self._assemble.released_short = self._assemble.released_short, []
         counts.open_windows = self.open_windows
+        counts.truncated += self._assemble.truncated
+        self._assemble.truncated = []
         records, self._records = self._records, []
         return Output(records, state.take_changes(), offsets, counts, own(self._commit_position))
 

@@ -77,7 +77,8 @@ def other_mode(facts: Facts) -> Iterator[Found]:
             mode = one[name].lower() or usual
             if allowed and mode != told and not _has_schemas(one):
                 mend = f"sources.{facts.source.name}.{name.replace('.', '_')}: {mode}"
-                what = f"it is {mode or 'the default'}, the config says {told or 'the default'}, and records without schemas cannot tell"
+                said = told or "the default"
+                what = f"it is {mode or 'the default'}, the config says {said}, and records without schemas cannot tell"
                 yield Found(Severity.LOSES, one.at(name), what, mend)
 
 

@@ -40,14 +40,17 @@ def load(
 
 
 def examine(
-    files: Sequence[tuple[str, str]], catalog: Callable[[str], Catalog | None], source: str | None = None
+    files: Sequence[tuple[str, str]],
+    catalog: Callable[[str], Catalog | None],
+    source: str | None = None,
+    connector: Callable[[str], str] = lambda _: "",
 ) -> tuple[list[Diagnostic], dict[str, bool]]:
     """The same checks without compiling, each file with its source's catalog: diagnostics, and the sources named, each
     with whether a mapping of it has windows.
 
     With ``source``: only what concerns that source's files.
     """
-    drafts, found = check_files(files, catalog)
+    drafts, found = check_files(files, catalog, connector)
     if source is not None:
         others = {draft.file for draft in drafts if draft.source not in ("", source)}
         found = [diagnostic for diagnostic in found if diagnostic.file not in others]
@@ -57,6 +60,6 @@ def examine(
     return found, sources
 
 
-def diagnose(files: Sequence[tuple[str, str]], catalog: Catalog | None = None) -> list[Diagnostic]:
+def diagnose(files: Sequence[tuple[str, str]], catalog: Catalog | None = None, connector: str = "") -> list[Diagnostic]:
     """All diagnostics of files of one source."""
-    return examine(files, lambda _: catalog)[0]
+    return examine(files, lambda _: catalog, connector=lambda _: connector)[0]

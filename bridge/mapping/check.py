@@ -8,6 +8,7 @@ from typing import Final
 
 from bridge.located_yaml import parse
 from bridge.mapping.catalog import Catalog
+from bridge.mapping.check_cascades import check_cascades
 from bridge.mapping.check_events import check_events
 from bridge.mapping.check_model import check_model, root_only
 from bridge.mapping.check_sense import check_sense
@@ -32,11 +33,14 @@ POLICIES: Final = ("park", "skip", "stop")
 
 
 def check_files(
-    files: Sequence[tuple[str, str]], catalog: Callable[[str], Catalog | None]
+    files: Sequence[tuple[str, str]],
+    catalog: Callable[[str], Catalog | None],
+    connector: Callable[[str], str] = lambda _: "",
 ) -> tuple[list[Draft], list[Diagnostic]]:
     """Every file's draft (complete only if there is no diagnostic) and all diagnostics in file order.
 
-    ``catalog`` gives that of a source, or None if nobody knows it. Common files give names to all others.
+    ``catalog`` gives that of a source, or None if nobody knows it; ``connector`` names its connector. Common files give
+    names to all others.
     """
     reports = [Report(parse(text, file)) for file, text in files]
     shared: dict[str, SharedType] = {}
@@ -54,6 +58,7 @@ def check_files(
                 drafts.append(_checked(top, catalog(str(top.data.get("source"))), drafts))
     with suppress(EnoughError):
         _appended(tops, drafts)
+        check_cascades({report.located.file: report for report in reports}, drafts, catalog, connector)
     return drafts, [diagnostic for report in reports for diagnostic in report.sorted()]
 
 

@@ -18,7 +18,7 @@ import msgspec
 from bridge.core.assemble import Assemble
 from bridge.core.columns import TableDecoder
 from bridge.core.connectors import CONNECTORS
-from bridge.core.decode import Decode, Envelope, WithSchema
+from bridge.core.decode import Decode, WithSchema, envelope_of
 from bridge.core.released import Released
 from bridge.core.transaction import SourceTransaction
 from bridge.errors import Fatal, HistoryWentBack, TransactionIncomplete, Undecodable
@@ -27,7 +27,6 @@ from bridge.runtime.follow import Follow
 from bridge.runtime.transform import BINARY
 
 _ROWS_AHEAD: Final = 100_000  # of one partition, before it waits for the others
-_envelope = msgspec.json.Decoder(Envelope).decode
 _with_schema = msgspec.json.Decoder(WithSchema).decode
 
 
@@ -80,6 +79,7 @@ class Whole:
         self.numbers = {partition: number for number, partition in enumerate(self.partitions)}
         self.markers = InputPartition(settings.log or settings.transaction_topic, 0)
         self._connector = CONNECTORS[settings.connector]
+        self._envelope = envelope_of(self._connector)
         self._tables: dict[str, int] = {}
         self._decode = Decode({}, self._connector)
         self._assemble = Assemble(
@@ -120,7 +120,7 @@ class Whole:
         if value is None:
             return False
         try:
-            envelope = _envelope(_with_schema(value).payload if value.startswith(b'{"schema":{') else value)
+            envelope = self._envelope(_with_schema(value).payload if value.startswith(b'{"schema":{') else value)
         except msgspec.DecodeError:
             return True  # garbage: decode knows best
         if envelope.source is None:

@@ -8,6 +8,7 @@ or what ``kcat -J`` prints (``payload`` for the value, headers as one flat list)
 from __future__ import annotations
 
 import gzip
+import re
 import sys
 from binascii import a2b_base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import IO, Any, cast
 
 import msgspec
 
+from bridge.core.connectors import CONNECTORS, POSTGRESQL, refusal
 from bridge.core.pipeline import Observed, Output, Pipeline
 from bridge.errors import Fatal
 from bridge.model import InboundRecord, InputPartition, MappingSet, Modes, PlainRecord, SourceSettings
@@ -24,6 +26,7 @@ from bridge.state.store import MemoryStore
 
 BATCH = 10_000
 BINARY = "base64"  # {"base64": "…"} stands for bytes that are no text
+_WRITTEN_BY = re.compile(rb'"source"\s*:\s*\{[^{}]*?"connector"\s*:\s*"([a-z0-9]+)"')
 
 
 def read_captures(names: Sequence[str]) -> list[PlainRecord]:
@@ -103,6 +106,18 @@ def _is_marker(value: bytes) -> bool:
     return b'"status":"BEGIN"' in value or b'"status":"END"' in value or b'"status": "END"' in value
 
 
+def _connector(records: Iterable[PlainRecord]) -> str:
+    """Which connector wrote the records, as their rows say. Raises Fatal for one that the bridge does not know."""
+    for record in records:
+        found = _WRITTEN_BY.search(record.value_bytes or b"")
+        if found is not None:
+            name = found[1].decode()
+            if name not in CONNECTORS:
+                raise Fatal(refusal(name), "capture from another connector", code="B502")
+            return name
+    return POSTGRESQL.name
+
+
 def settings_for(
     records: Sequence[PlainRecord], source: str, dead_letter_topic: str, modes: Modes | None = None
 ) -> SourceSettings:
@@ -112,7 +127,7 @@ def settings_for(
     topics = tuple(sorted({r.topic_name for r in records} - {markers}))
     return SourceSettings(
         name=source,
-        connector="postgresql",
+        connector=_connector(records),
         topics=() if is_log else topics,
         transaction_topic="" if is_log else markers,
         log=markers if is_log else "",

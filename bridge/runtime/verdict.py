@@ -82,6 +82,12 @@ class Topics:
         The connector's runs tell it: what was written up to the last END of the old history is of old runs. Where the new
         run took no snapshot, it repeats what both histories share: that is left to the old one.
         """
+        if not self._connector.one_scale:
+            raise Fatal(
+                f"a new history of a {self._connector.name} source cannot be accepted",
+                "give the source a new name (its events then have ids of their own) and let the connector snapshot again",
+                code="B304",
+            )
         ends = dict(self.ends)
         look = _FIRST_LOOK
         while True:

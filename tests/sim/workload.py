@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from tests.sim.database import Column, Database, Key, Row, Seed, Table
+from tests.sim.database import Column, Database, ForeignKey, Key, Row, Seed, Table
 
 ORDER, LINE, TAX, PAYMENT, CUSTOMER = (
     "public.t_ord",
@@ -38,6 +38,17 @@ class Features:
     concurrency: int = 2
     window: tuple[int, int] | None = None  # autocommit code: quiet and at_most in ms
     until: bool = False  # a window ends when the order is shipped
+    mariadb: bool = False
+    cascades: bool = False  # MariaDB: foreign keys change rows, and the log does not say so
+
+    def foreign_keys(self) -> list[ForeignKey]:
+        if not self.cascades:
+            return []
+        return [
+            ForeignKey(LINE, ("ord_no",), ORDER, ("ord_no",), "cascade"),
+            ForeignKey(TAX, ("ord_no", "line_no"), LINE, ("ord_no", "line_no"), "cascade"),
+            ForeignKey(PAYMENT, ("ord_no",), ORDER, ("ord_no",), "set null"),
+        ]
 
     def tables(self) -> list[Table]:
         def table(name: str, key: tuple[str, ...], *columns: Column) -> Table:
@@ -116,6 +127,7 @@ class Workload:
         self.features = features
         self.rng = rng
         self.database = Database(features.tables(), rng)
+        self.database.foreign_keys = features.foreign_keys()
         self.db = self.database.rows
         self.poisoned: set[int] = set()
         self._number = 100
@@ -253,7 +265,7 @@ class Workload:
             "note": self._text(),
         }
         lines = [self._line(number, line) for line in range(1, self.rng.randint(1, 4))]
-        if self.rng.random() < 0.2:  # children first
+        if self.rng.random() < 0.2 and not self.features.cascades:  # children first
             if lines:
                 self.database.insert(LINE, *lines)
             self.database.insert(ORDER, row)
@@ -287,6 +299,8 @@ class Workload:
 
     def _early_line(self) -> None:
         """A line whose order comes later, or never: nobody declared a foreign key."""
+        if self.features.cascades:
+            return
         number = self._number + self.rng.choice((1, 2, 50))
         if (number,) not in self.db[ORDER] and (number, 9) not in self.db[LINE]:
             self.database.insert(LINE, self._line(number, 9))
@@ -343,7 +357,8 @@ class Workload:
     def _delete_line(self) -> None:
         key = self._pick(LINE)
         if key is not None:
-            self._drop_taxes(key)
+            if not self.features.cascades:
+                self._drop_taxes(key)
             self.database.delete(LINE, key)
 
     def _rewrite_lines(self) -> None:
@@ -362,7 +377,7 @@ class Workload:
         key = self._pick(ORDER)
         if key is None:
             return
-        first = self.rng.random() < 0.5
+        first = self.features.cascades or self.rng.random() < 0.5
         if first:
             self.database.delete(ORDER, key)
             self._autocommit()

@@ -11,6 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 
+from msgspec import structs
+
 from bridge.errors import Fenced, StateLost
 from bridge.model import MappingSet, SourceSettings
 from bridge.runtime.report import Report
@@ -418,23 +420,15 @@ class World:
 def source_settings(scenario: Scenario) -> SourceSettings:
     """The source as the bridge's config would give it."""
     layout = scenario.layout
-    if layout.single_log:
-        return SourceSettings(
-            "legacy",
-            "postgresql",
-            log=layout.log(),
-            dead_letter_topic=DEAD_LETTERS,
-            max_share=1.0,
-            of_last=10_000,
-            found_at_once=1,
-        )
-    return SourceSettings(
+    common = SourceSettings(
         "legacy",
-        "postgresql",
-        topics=tuple(layout.topic(table) for table in mapped_tables(scenario.features)),
-        transaction_topic=layout.transaction_topic(),
+        "mariadb" if scenario.features.mariadb else "postgresql",
         dead_letter_topic=DEAD_LETTERS,
         max_share=1.0,
         of_last=10_000,
         found_at_once=1,
     )
+    if layout.single_log:
+        return structs.replace(common, log=layout.log())
+    topics = tuple(layout.topic(table) for table in mapped_tables(scenario.features))
+    return structs.replace(common, topics=topics, transaction_topic=layout.transaction_topic())
