@@ -226,6 +226,7 @@ class SourceSettings(msgspec.Struct, frozen=True):
     released_positions_max: int = 1_000_000
     max_share: float = 0.5
     of_last: int = 200
+    snapshot_changes: str = "report"  # what becomes of a seed that is not what the state says: report | publish | stop
     found_at_once: int = 10_000  # aggregates of the initial snapshot that one Kafka transaction tells of
 
 

@@ -14,7 +14,19 @@ from importlib import import_module
 from bridge.cli.common import complain
 from bridge.errors import BridgeError
 
-COMMANDS = ("run", "check", "introspect", "init", "test", "transform", "explain", "capture", "topics", "schema")
+COMMANDS = (
+    "run",
+    "check",
+    "introspect",
+    "init",
+    "test",
+    "transform",
+    "explain",
+    "capture",
+    "topics",
+    "backfill",
+    "schema",
+)
 
 
 def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from bridge.core.collapse import CREATED, NetChange, Rows, StoredRow
+from bridge.core.collapse import NetChange, Rows, StoredRow
 from bridge.core.joins import Index, Indexes, Join, Move, join_of, same, values_of
 from bridge.errors import Untranslatable
 from bridge.model import Mapping, MappingSet, Node, Row, TableUse
@@ -92,6 +92,7 @@ class Aggregate:
         self.indexes = Indexes(mapping_set, table_numbers)
         self._rows = rows
         self._seeded = seeded
+        self.since: dict[int, int] = {}  # table → the layout since which it is read; the first, where it is not here
         self._plans = [(mapping, self._plan(mapping, table_numbers)) for mapping in mapping_set.mappings]
         self.appended = frozenset(
             table_numbers[use.table] for mapping in mapping_set.mappings for use in mapping.tables if use.append
@@ -153,7 +154,7 @@ class Aggregate:
             moves = indexes.moves(change.table, change.before, change.after, rekeyed=rekeyed)
             then.moved(change, moves)
             if change.after is not None:
-                stored = StoredRow(position, CREATED if change.created else 0, change.after)
+                stored = StoredRow(position, change.created, change.after)
                 if rekeyed:
                     moves = indexes.moves(change.table, None, change.after)
                 rows.put(change.table, change.row_key, stored, moves)
@@ -273,15 +274,22 @@ class Aggregate:
 
     def _is_complete(self, plans: list[_Plan], old_key: bytes, new_key: bytes, changes: list[NetChange]) -> bool:
         root = plans[0]
+        since = self._since(plans)
         for change in changes:
-            if change.table == root.table and new_key == change.row_key and change.created:
-                return True
-            if change.table == root.table and old_key == change.old_key and change.after is None and change.created:
-                return True
+            if change.table == root.table and change.created >= since:
+                gone = change.after is None and old_key == change.old_key
+                if gone or new_key == change.row_key:
+                    return True
         stored = self._rows.get(root.table, new_key)
-        if stored is not None and stored.flags & CREATED:
+        if stored is not None and stored.created >= since:
             return True
         return all(plan.table in self._seeded for plan in plans)
+
+    def _since(self, plans: list[_Plan]) -> int:
+        """The layout since which all tables of a mapping are read with all columns: what was created then is whole."""
+        if not self.since:
+            return 1
+        return max(self.since.get(plan.table, 1) for plan in plans)
 
     def _node(
         self,

@@ -63,6 +63,9 @@ class Assemble:
         self._restarted: dict[str, int] = {}  # group → offset of its first BEGIN
         self._seeds = WaitingSeeds()
         self.snapshot_position = snapshot_position  # of the initial snapshot, once known: its seeds need not wait
+        self.run = ""  # the connector's, that sent the last END
+        self.cut_until = -1  # ENDs before this offset may count rows that retention took
+        self.until: int | None = None  # nothing beyond this commit position is released
         self._start_ends: Mapping[int, int] | None = None
         self._has_garbage = False
         self._out: list[Item] = []
@@ -136,6 +139,10 @@ class Assemble:
             if head.restarted or head.have.get(number, 0) < count
         }
         return Waiting(head.group, head.position, head.offset, missing)
+
+    def is_short_of(self, position: int) -> bool:
+        """Whether a transaction up to this commit position waits to be released."""
+        return bool(self._pending) and self._pending[0].position <= position
 
     def resume_offsets(self) -> dict[int, int]:
         """Per partition the first record that is still needed: where a successor starts to read."""
@@ -213,6 +220,8 @@ class Assemble:
         counts, signals = self._counts(marker.data_collections or [])
         restarted = first_offset is not None
         first_end = self._released.last < 0 and not self._pending
+        new_run = marker.run != self.run  # it may have begun with a snapshot
+        self.run = marker.run
         pending = Pending(
             marker.group,
             marker.position,
@@ -221,8 +230,9 @@ class Assemble:
             marker.offset,
             marker.offset if first_offset is None else first_offset,
             restarted,
-            barrier=not self.single_log and (restarted or first_end or signals),
+            barrier=not self.single_log and (restarted or first_end or new_run or signals),
         )
+        pending.run = marker.run
         self._pending.append(pending)
         self._waiting[marker.position] = pending
         self._groups[marker.group] = self._groups.get(marker.group, 0) + 1
@@ -272,7 +282,10 @@ class Assemble:
     def _release(self) -> None:
         while self._pending:
             head = self._pending[0]
-            if not self._is_complete(head):
+            if self.until is not None and head.position > self.until:
+                return
+            cut = head.offset < self.cut_until
+            if not self._is_complete(head) and not (cut and self._is_read(head)):
                 return
             if self.snapshot_position is None and not self.single_log:
                 self._find_snapshot()
@@ -284,7 +297,9 @@ class Assemble:
                 del self._groups[head.group]
             self._released.add(head.position)
             self._out.append(
-                SourceTransaction(head.group, head.position, head.changes(), head.ts_ms, head.offset, head.rejected)
+                SourceTransaction(
+                    head.group, head.position, head.changes(), head.ts_ms, head.offset, head.rejected, head.run, cut
+                )
             )
         self._seeds_before(self._released.last + 1)
 
@@ -307,12 +322,19 @@ class Assemble:
         self._sweep(head)
         return head.last_run_is_whole()
 
+    def _is_read(self, head: Pending) -> bool:
+        """Whether every partition was read past it, so that all of it which is left is here."""
+        if not head.barrier:
+            head.barrier = True
+            head.ends = None
+        return self._all_past(head)
+
     def _is_complete_in_log(self, head: Pending) -> bool:
         if head.restarted:
             self._sweep(head)
         else:
             self._take_heads(head, self._markers)
-        if head.is_short() and not self._filled_with_garbage(head):
+        if head.is_short() and not self._filled_with_garbage(head) and head.offset >= self.cut_until:
             raise self._missing(head).error(self.partitions[self._markers])
         self._reject_garbage(head)
         return True

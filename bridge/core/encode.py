@@ -29,7 +29,7 @@ class Encode:
         self._identity = f"{source}\x1f{incarnation}\x1f"
         self._source = b"/bridge/" + source.encode()
 
-    def event_id(self, event: CanonicalEvent, position: int) -> str:
+    def event_id(self, event: CanonicalEvent, position: int | str) -> str:
         """UUIDv5 (RFC 9562) over the parts of the event's identity."""
         name = "\x1f".join(
             (
@@ -48,9 +48,9 @@ class Encode:
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
     def transaction(
-        self, events: list[CanonicalEvent], position: int, event_time_ms: int, commit_time_ms: int
+        self, events: list[CanonicalEvent], position: int | str, event_time_ms: int, commit_time_ms: int
     ) -> list[OutboundRecord]:
-        """The records of one source transaction's events. Times in ms since the epoch."""
+        """The records of one source transaction's events, or of what a snapshot row showed. Times in ms since the epoch."""
         time = rfc3339(event_time_ms)
         updated = time if event_time_ms == commit_time_ms else rfc3339(commit_time_ms)
         return [self._record(event, self.event_id(event, position), time, updated) for event in events]

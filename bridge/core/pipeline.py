@@ -9,7 +9,7 @@ function of the same.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -18,19 +18,22 @@ from bridge.core.aggregate import Aggregate, Touched
 from bridge.core.assemble import Assemble
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.collapse import Collapse, NetChange, Rows, StoredRow
+from bridge.core.columns import TableDecoder
 from bridge.core.connectors import CONNECTORS
 from bridge.core.decode import Decode
 from bridge.core.encode import Encode
 from bridge.core.reject import Breaker, Reject
 from bridge.core.released import Released
+from bridge.core.seed import Seeding, hash_of, seeded_of, since_of
+from bridge.core.seen import Seen
 from bridge.core.transaction import Item, Seeds, SourceTransaction, Waiting
 from bridge.core.translate import CanonicalEvent, aggregate_id, translate
 from bridge.errors import TransactionIncomplete, Untranslatable
 from bridge.model import (
-    UNKNOWN,
     ChangelogRecord,
     InboundRecord,
     InputPartition,
+    Layout,
     MappingSet,
     OutboundRecord,
     SourceSettings,
@@ -45,6 +48,9 @@ class State(Rows, Protocol):
     def metas(self, prefix: bytes) -> list[tuple[bytes, bytes]]: ...
     def take_changes(self) -> list[ChangelogRecord]: ...
     def rows_after(self, table: int, place: bytes, limit: int) -> list[tuple[bytes, StoredRow]]: ...
+    def older(self, table: int, position: int) -> list[bytes]: ...
+    @property
+    def layout(self) -> int: ...
 
 
 class Counts(msgspec.Struct):
@@ -82,8 +88,7 @@ class Output(msgspec.Struct):
     commit_position: int
 
 
-_CHECKPOINT = b"checkpoint"
-_SEEDED = b"seeded"
+CHECKPOINT = b"checkpoint"
 _PARKED = b"parked\x00"
 _RELEASED = b"released\x00"
 _FOUND = b"found\x00"
@@ -108,12 +113,13 @@ class Pipeline:
         partitions: Sequence[InputPartition],
         lap: Callable[[str], None] = _no_lap,
         observe: Callable[[Observed], None] | None = None,
+        until: int | None = None,
     ) -> None:
         self._lap = lap
         self._observe = observe
         self._state = state
         self.source = source
-        self.checkpoint = Checkpoint.decode(state.meta(_CHECKPOINT))
+        self.checkpoint = Checkpoint.decode(state.meta(CHECKPOINT))
         self.partitions = sorted(partitions)
         self._numbers = {partition: number for number, partition in enumerate(self.partitions)}
         self.markers = InputPartition(source.log or source.transaction_topic, 0)
@@ -133,12 +139,22 @@ class Pipeline:
             released=self._released,
             snapshot_position=self.checkpoint.snapshot_position,
         )
+        self._assemble.run = self.checkpoint.run
+        self._assemble.cut_until = self.checkpoint.cut_until
+        self._assemble.until = until
         stepped = {
             tables[m.tables[0].table] for m in mappings.mappings if any(rule.looks_at_steps for rule in m.events)
         }
-        self._seeded = _load_seeded(state, tables)
-        self._aggregate = Aggregate(mappings, tables, state, self._seeded)
+        seeded = {tables[name] for name in seeded_of(state) if name in tables}
+        self._aggregate = Aggregate(mappings, tables, state, seeded)
+        self._aggregate.since = {tables[name]: one for name, one in since_of(state).items() if name in tables}
+        self._seeding = Seeding(state, self._aggregate, tables, seeded, source.snapshot_changes, self.partitions)
+        self._seeding.begin(self.checkpoint.commit_position)
+        if self._seeding.fill is not None:
+            self._decode.signals = TableDecoder(Layout(self._seeding.fill.signal_table, ("id",)), -1)
         self._collapse = Collapse(frozenset(stepped), self._aggregate.appended)
+        columns = {name: layout.columns for name, layout in mappings.layouts.items()}
+        self._seen = Seen(state, tables, columns, self.partitions)
         self._encode = Encode(source.name, self.checkpoint.incarnation)
         layouts = [mappings.layouts[name] for name in self._table_names]
         self._reject = Reject(source.name, source.dead_letter_topic, layouts, self.partitions, markers)
@@ -147,6 +163,7 @@ class Pipeline:
         self._mappings_digest = mappings.digest
         self._event_time_ms = self.checkpoint.event_time_ms
         self._from_the_start = self.checkpoint.from_the_start
+        self._run = self.checkpoint.run
         self._end_offset = self.checkpoint.end_offset
         self._commit_position = self.checkpoint.commit_position
         self._queue: deque[Item] = deque()  # released, and not applied yet
@@ -159,10 +176,16 @@ class Pipeline:
 
     # -- in ----------------------------------------------------------------------------------------------------------
 
-    def start_at(self, offsets: Mapping[InputPartition, int]) -> None:
-        """Where reading starts. A first start behind offset 0 means that retention took something: maybe seeds."""
+    def start_at(self, offsets: Mapping[InputPartition, int], ends: Mapping[InputPartition, int]) -> None:
+        """Where reading starts, and where the partitions end now.
+
+        A first start behind offset 0 means that retention took something, seeds or rows of transactions whose END is
+        there: what ended before now only fills the state.
+        """
         if not self.checkpoint.offsets:
             self._from_the_start = not any(offsets.values())
+            if not self._from_the_start:
+                self._assemble.cut_until = ends[self.markers]
 
     def receive(self, records: Sequence[InboundRecord], positions: Mapping[InputPartition, int]) -> None:
         """Take records, each partition's in offset order; ``positions``: how far each partition was read by now.
@@ -243,12 +266,16 @@ class Pipeline:
             self._mappings_digest,
             self._assemble.snapshot_position,
             self._from_the_start,
+            self._run,
+            self._assemble.cut_until,
         )
-        state.put_meta(_CHECKPOINT, checkpoint.encode())
+        state.put_meta(CHECKPOINT, checkpoint.encode())
         self.checkpoint = checkpoint
         counts, self._counts = self._counts, Counts()
         counts.duplicates, self._assemble.duplicates = self._assemble.duplicates, 0
         counts.truncated, self._collapse.truncated = self._collapse.truncated, []
+        self._seeding.is_new = False
+        counts.seed_differences, self._seeding.differences = self._seeding.differences, 0
         records, self._records = self._records, []
         return Output(records, state.take_changes(), offsets, counts, self._commit_position)
 
@@ -266,12 +293,20 @@ class Pipeline:
     def pending(self) -> int:
         """How much ``take`` would give: row changes and events since the last call."""
         counts = self._counts
-        return counts.row_changes + counts.seeds + counts.transactions + counts.found
+        return counts.row_changes + counts.seeds + counts.transactions + counts.found + self._seeding.is_new
 
     @property
     def is_held(self) -> bool:
         """Whether ``receive`` has more to do although nothing new came: the snapshot is being told, in parts."""
         return self._held is not None
+
+    def is_short_of(self, position: int) -> bool:
+        """Whether a transaction up to this commit position waits to be released."""
+        return self._assemble.is_short_of(position)
+
+    def unseeded(self) -> list[str]:
+        """Tables whose rows are not all known: their aggregates fire nothing unless they were created since."""
+        return [name for number, name in enumerate(self._table_names) if number not in self._seeding.seeded]
 
     def waiting(self) -> Waiting | None:
         """What the next transaction misses, if it waits for rows."""
@@ -292,31 +327,38 @@ class Pipeline:
     # -- seeds ---------------------------------------------------------------------------------------------------------
 
     def _seeds(self, seeds: Seeds) -> None:
-        state = self._state
+        seeding, streaming = self._seeding, self._end_offset >= 0
+        if self._seen.missing:
+            self._seen.see(seeds.rows)
         for seed in seeds.rows:
             number = seed.table.number
             if number in self._aggregate.appended:
                 continue
-            stored = state.get(number, seed.row_key)
-            row = seed.after
-            if row is not None and (stored is None or stored.position <= seed.position):
-                flags = 0
-                if stored is not None:
-                    flags = stored.flags
-                    row = tuple([old if new is UNKNOWN else new for new, old in zip(row, stored.row, strict=True)])
-                    if row != stored.row:
-                        self._counts.seed_differences += 1
-                moves = self._aggregate.indexes.moves(number, None if stored is None else stored.row, row)
-                state.put(number, seed.row_key, StoredRow(seed.position, flags, row), moves)
-            if seed.source.snapshot in ("last", "last_in_data_collection"):
-                self._seeded_tables((number,))
+            if number < 0:
+                seeding.signalled(seed)
+                continue
+            net = seeding.apply(seed, streaming=streaming)
+            if net is not None:
+                self._publish_difference(net, seed.position)
+            if self._from_the_start or streaming:
+                seeding.ended(seed, self._run, streaming=streaming)
         self._counts.seeds += len(seeds.rows)
         self._lap("aggregate")
+
+    def _publish_difference(self, net: NetChange, position: int) -> None:
+        """What a snapshot shows that was missed is a unit of its own, at the snapshot's place and under its row's name."""
+        unit = SourceTransaction("snapshot", position, [], self._event_time_ms, self._end_offset, [])
+        name = f"{position}/{self._table_names[net.table]}/{hash_of(net.row_key)}"
+        for one in self._aggregate.transaction([net], position):
+            self._publish(self._unit(one, unit), name, self._event_time_ms, self._event_time_ms)
 
     def _snapshot_done(self) -> None:
         """Streaming begins when the initial snapshot is whole: then a table without seeds was empty."""
         if self._end_offset < 0 and (self._assemble.snapshot_position or -1) >= 0 and self._from_the_start:
-            self._seeded_tables(range(len(self._table_names)))
+            self._seeding.mark(range(len(self._table_names)))
+        if self._seeding.finished:
+            for net in self._seeding.ghosts():
+                self._publish_difference(net, self._commit_position)
 
     def _tell_snapshot(self, first: SourceTransaction) -> bool:
         """Ask ``trigger: snapshot`` events of what the snapshot found; False while there is more for the next Kafka transaction.
@@ -353,13 +395,6 @@ class Pipeline:
             self._observe(Observed(snapshot, [], touched, self._records[start:], snapshot=True))
         return len(rows) == room
 
-    def _seeded_tables(self, numbers: Iterable[int]) -> None:
-        before = len(self._seeded)
-        self._seeded.update(numbers)
-        if len(self._seeded) != before:
-            names = sorted(self._table_names[one] for one in self._seeded)
-            self._state.put_meta(_SEEDED, msgspec.json.encode(names))
-
     # -- transactions --------------------------------------------------------------------------------------------------
 
     def _transaction(self, transaction: SourceTransaction) -> tuple[list[NetChange], list[Touched]]:
@@ -368,6 +403,7 @@ class Pipeline:
         self._event_time_ms = max(self._event_time_ms, transaction.ts_ms)
         self._end_offset = transaction.offset
         self._commit_position = transaction.position
+        self._run = transaction.run
         counts = self._counts
         counts.transactions += 1
         counts.row_changes += len(transaction.changes)
@@ -376,12 +412,20 @@ class Pipeline:
             self._count_dead_letter("B201")
         if not transaction.changes:
             return [], []
+        if self._seen.missing:
+            self._seen.see(transaction.changes)
+        if self._decode.has_sparse:
+            self._seen.check(transaction.changes)
+        self._collapse.created = 0 if transaction.cut else self._state.layout
         net = self._collapse.transaction(transaction.changes, transaction.position, self._state)
         lap("collapse")
         if not net:
             return [], []
         touched = self._aggregate.transaction(net, transaction.position)
         lap("aggregate")
+        if transaction.cut:
+            counts.incomplete += len(touched)
+            return net, touched
         events: list[CanonicalEvent] = []
         for one in touched:
             events.extend(self._unit(one, transaction))
@@ -391,7 +435,9 @@ class Pipeline:
             lap("encode")
         return net, touched
 
-    def _publish(self, events: list[CanonicalEvent], position: int, event_time_ms: int, commit_time_ms: int) -> None:
+    def _publish(
+        self, events: list[CanonicalEvent], position: int | str, event_time_ms: int, commit_time_ms: int
+    ) -> None:
         self._records.extend(self._encode.transaction(events, position, event_time_ms, commit_time_ms))
         counts = self._counts.events
         for event in events:
@@ -455,8 +501,3 @@ def _load_released(state: State, limit: int) -> Released:
     released = Released(limit)
     released.load({int(name[len(_RELEASED) :]): value for name, value in state.metas(_RELEASED)})
     return released
-
-
-def _load_seeded(state: State, tables: Mapping[str, int]) -> set[int]:
-    names = msgspec.json.decode(state.meta(_SEEDED) or b"[]", type=list[str])
-    return {tables[name] for name in names if name in tables}

@@ -32,6 +32,8 @@ class SourceTransaction(msgspec.Struct):
     ts_ms: int
     offset: int
     rejected: list[ChangeEvent]  # records that could not be decoded, those that fill a place among ``changes`` too
+    run: str = ""  # the connector's, that ended it
+    cut: bool = False  # retention may have taken rows of it
 
 
 Item = Seeds | SourceTransaction
@@ -96,6 +98,7 @@ class Pending(msgspec.Struct):
     later_counts: list[dict[int, int]] = msgspec.field(default_factory=list)
     """What the ENDs of later runs count: the first END's run may have lost rows that only a later one brought."""
     rejected: list[ChangeEvent] = msgspec.field(default_factory=list)
+    run: str = ""
 
     def take(self, change: ChangeEvent) -> bool:
         """Add a row; False when it was there already (a repeat inside the transaction)."""
