@@ -72,6 +72,8 @@ class Forward:
         self._state = state
         self._goal = goal
         partitions = self._reader.partitions()
+        if state.meta(CHECKPOINT) is None:  # which snapshot was the initial one, the tables of both states tell together
+            state.put_meta(CHECKPOINT, Checkpoint(snapshot_position=goal.snapshot_position).encode())
         self._pipeline = Pipeline(source, rows, state, partitions, until=goal.commit_position)
         known = self._pipeline.checkpoint.inputs()
         self.begins = self._reader.seek({partition: known.get(partition, -1) for partition in partitions})
@@ -171,7 +173,10 @@ class Staged:
 
 
 class Evolve:
-    """``save``: publishes the state's changes and some more changelog records in one Kafka transaction."""
+    """``save``: publishes the state's changes and some more changelog records in one Kafka transaction.
+
+    ``alive``: says that this process still is the owner; to be called now and then. Raises Fenced.
+    """
 
     def __init__(
         self,
@@ -180,7 +185,9 @@ class Evolve:
         mappings: MappingSet,
         state: RowState,
         save: Callable[[Sequence[ChangelogRecord]], None],
+        alive: Callable[[], None],
     ) -> None:
+        self._alive = alive
         self._kafka = kafka
         self._source = source
         self._mappings = mappings
@@ -218,7 +225,7 @@ class Evolve:
         live = Checkpoint.decode(state.meta(CHECKPOINT))
         with staged.state(self._kafka.changelog()) as rows:
             forward = Forward(self._kafka, self._source, staged.rows, rows, live)
-            forward.run(lambda _output: rows.committed(b""), lambda _done, _total: None)
+            forward.run(lambda _output: rows.committed(b""), lambda _done, _total: self._alive())
             state.adopt()
             tables = list(staged.rows.layouts)
             state.put_meta(_MERGE, msgspec.json.encode(Merge(staged.stamp, tables)))

@@ -88,7 +88,7 @@ class Session:
             self._publisher.open()
             self._restore = Restore(kafka.changelog(), self._state, self._clock, worker.boot, self._report)
             self._restore.run()
-            Evolve(kafka, worker.source, worker.mappings, self._state, self._save).run()
+            Evolve(kafka, worker.source, worker.mappings, self._state, self._save, self._alive).run()
             crash_point("after_restore")
             self._pipeline = self._new_pipeline(worker)
         except BaseException:
@@ -111,11 +111,14 @@ class Session:
             self._report.unseeded(pipeline.unseeded())
         return pipeline
 
-    def _save(self, more: Sequence[ChangelogRecord]) -> None:
-        """A part of the state, which nothing is published with."""
+    def _alive(self) -> None:
         if not self._membership.poll():
             raise Fenced("the consumer group gave the source to another process")
         self._report.tick()
+
+    def _save(self, more: Sequence[ChangelogRecord]) -> None:
+        """A part of the state, which nothing is published with."""
+        self._alive()
         offset = self._publisher.publish([], [*self._state.take_changes(), *more], {})
         self._state.committed(self._restore.stamp(offset))
 
@@ -129,8 +132,7 @@ class Session:
 
     def cycle(self) -> None:
         """One round: read, receive, and commit when it is due. Raises Fenced, Retriable, StateLost and what stops."""
-        if not self._membership.poll():
-            raise Fenced("the consumer group gave the source to another process")
+        self._alive()
         reader, pipeline, limits = self._reader, self._pipeline, self._limits
         self._lapped = self._clock.now()
         records = reader.read(limits.read_records_max, 0.02 if pipeline.pending else 0.1)
