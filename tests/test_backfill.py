@@ -9,7 +9,6 @@ from random import Random
 
 import pytest
 
-from bridge.errors import Fatal
 from bridge.runtime.backfill import from_topics
 from bridge.testing import Crash, FakeKafka, Process, SourceTopics
 from tests.sim.evolution import Change, checkpoint, make_change, told, world_of
@@ -86,7 +85,7 @@ def published(world: World, change: Change, position: int) -> None:
 
 
 @pytest.mark.parametrize("narrow", [False, True])
-def test_events_are_those_of_the_old_mapping_and_then_those_of_the_new_one(narrow: bool) -> None:
+def test_events_are_those_of_the_old_mapping_and_then_those_of_the_new_one(*, narrow: bool) -> None:
     done = crashes = 0
     for seed in range(1, SEEDS):
         change = make_change(seed, narrow=narrow)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from typing import Any
 
 import psycopg
@@ -25,16 +26,11 @@ def count(database: Database, tables: Iterable[str]) -> int:
 
 def _execute(database: Database, statement: str, values: tuple[str, ...]) -> int:
     try:
-        connection: Any = (
-            postgresql.connect(database) if database.connector == "postgresql" else mysql.connect(database)
-        )
-        try:
+        with closing(_connect(database)) as connection:
             with connection.cursor() as cursor:
                 cursor.execute(statement, values)
                 found = cursor.fetchone() if statement.startswith("SELECT") else None
             connection.commit()
-        finally:
-            connection.close()
     except (psycopg.Error, pymysql.Error) as error:
         raise Fatal(
             f"the database refuses: {str(error).splitlines()[0]}",
@@ -42,3 +38,15 @@ def _execute(database: Database, statement: str, values: tuple[str, ...]) -> int
             code="B531",
         ) from error
     return int(found[0]) if found else 0
+
+
+def _connect(database: Database) -> Any:
+    """As for the catalog, but to write."""
+    if database.connector != "postgresql":
+        connection = mysql.connect(database)
+        with connection.cursor() as cursor:
+            cursor.execute("SET SESSION TRANSACTION READ WRITE")
+        return connection
+    found = postgresql.connect(database)
+    found.read_only = False
+    return found
