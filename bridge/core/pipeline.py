@@ -337,7 +337,7 @@ class Pipeline:
             if number < 0:
                 seeding.signalled(seed)
                 continue
-            net = seeding.apply(seed, streaming=streaming)
+            net = seeding.apply(seed, self._run, streaming=streaming)
             if net is not None:
                 self._publish_difference(net, seed.position)
             if self._from_the_start or streaming:

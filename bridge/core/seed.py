@@ -5,7 +5,10 @@ The law of this part
   - A table is *seeded* when a snapshot of all its rows is in the state: the initial one, or another that a connector began
     with (its rows come in a run of the connector that ended no transaction yet), or one that ``bridge backfill --signal``
     asked for. That one is known to be whole by the row of its own signal, which it reads last of all.
-  - Snapshots that a signal asks for otherwise may be of some rows alone: they correct rows, and complete nothing.
+  - Incremental snapshots that a signal asks for otherwise may be of some rows alone: they correct rows, and complete nothing.
+  - A blocking snapshot that a signal asks for shows a later moment than its position says (measured: rows with the position
+    where the stream stood, and changes in them that the stream brings afterwards). Taken for true they would swallow the
+    events of those changes; so they fill in what is not known, and correct nothing.
   - A row that is older than the beginning of a whole snapshot was not in it, and is gone.
   - A seed that is not what the state of a seeded table says shows a change that was missed: ``snapshot_changes`` says
     what becomes of it. What is filled in (a new column, a table that is not seeded yet) is no difference.
@@ -102,11 +105,14 @@ class Seeding:
             self.fill.position = position
             self._state.put_meta(FILL, msgspec.json.encode(self.fill))
 
-    def apply(self, seed: ChangeEvent, *, streaming: bool) -> NetChange | None:
+    def apply(self, seed: ChangeEvent, run: str, *, streaming: bool) -> NetChange | None:
         """Put a snapshot row into the state; a difference that is to be published is given back instead."""
         number, row = seed.table.number, seed.after
         stored = self._state.get(number, seed.row_key)
         if row is None or (stored is not None and stored.position > seed.position):
+            return None
+        if streaming and seed.run == run and seed.source.snapshot != "incremental":
+            self._fill_in(number, seed, stored)
             return None
         before = None if stored is None else stored.row
         if before is not None:
@@ -119,6 +125,18 @@ class Seeding:
         moves = self._aggregate.indexes.moves(number, before, row)
         self._state.put(number, seed.row_key, StoredRow(seed.position, created, row), moves)
         return None
+
+    def _fill_in(self, number: int, seed: ChangeEvent, stored: StoredRow | None) -> None:
+        """What a blocking snapshot shows and nobody knows: a row of a table that is not seeded, columns that are unknown."""
+        row = seed.after or ()
+        if stored is None:
+            if number not in self.seeded:
+                moves = self._aggregate.indexes.moves(number, None, row)
+                self._state.put(number, seed.row_key, StoredRow(seed.position, 0, row), moves)
+        elif UNKNOWN in stored.row:
+            row = tuple([new if old is UNKNOWN else old for new, old in zip(row, stored.row, strict=True)])
+            moves = self._aggregate.indexes.moves(number, stored.row, row)
+            self._state.put(number, seed.row_key, StoredRow(stored.position, stored.created, row), moves)
 
     def ended(self, seed: ChangeEvent, run: str, *, streaming: bool) -> None:
         """After a snapshot row: was it the last of its table? ``run``: of the connector, that ended the last transaction."""

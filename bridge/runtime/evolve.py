@@ -72,7 +72,9 @@ class Forward:
         self._state = state
         self._goal = goal
         partitions = self._reader.partitions()
-        if state.meta(CHECKPOINT) is None:  # which snapshot was the initial one, the tables of both states tell together
+        if (
+            state.meta(CHECKPOINT) is None
+        ):  # which snapshot was the initial one, the tables of both states tell together
             state.put_meta(CHECKPOINT, Checkpoint(snapshot_position=goal.snapshot_position).encode())
         self._pipeline = Pipeline(source, rows, state, partitions, until=goal.commit_position)
         known = self._pipeline.checkpoint.inputs()
