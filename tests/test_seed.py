@@ -42,11 +42,16 @@ class Stream:
 
     def __init__(self, policy: str = "publish") -> None:
         self.settings = SourceSettings("legacy", "postgresql", log=LOG.topic, snapshot_changes=policy)
-        mappings = load([("order.yaml", MAPPING)], "legacy", None)
-        self.state = RowState(MemoryStore(), mappings)
-        self.pipeline = Pipeline(self.settings, mappings, self.state, [LOG])
+        self.mappings = load([("order.yaml", MAPPING)], "legacy", None)
+        self.state = RowState(MemoryStore(), self.mappings)
+        self.pipeline = Pipeline(self.settings, self.mappings, self.state, [LOG])
         self.pipeline.start_at({LOG: 0}, {LOG: 0})
         self.offset = 0
+
+    def restart(self) -> None:
+        """A process that dies, and another one over the same state."""
+        self.pipeline = Pipeline(self.settings, self.mappings, self.state, [LOG])
+        self.pipeline.start_at({LOG: self.offset}, {LOG: self.offset})
 
     def send(self, key: Any, value: Any, run: str) -> Output:
         headers: list[tuple[str, bytes | None]] = [("__debezium.context.runId", run.encode())]
@@ -123,6 +128,7 @@ def test_a_whole_snapshot_of_a_new_run_deletes_what_it_did_not_contain() -> None
     stream = started()
     stream.seed(1, "P", 400, "first", "b")
     assert told(stream.seed(3, "N", 400, "last", "b")) == []
+    stream.restart()
     assert told(stream.update(3, "S", 500, "b")) == [
         ("OrderDeleted", {"orderId": 2}),
         ("OrderChanged", {"orderId": 3, "status": "S"}),

@@ -63,7 +63,7 @@ class Assemble:
         self._restarted: dict[str, int] = {}  # group → offset of its first BEGIN
         self._seeds = WaitingSeeds()
         self.snapshot_position = snapshot_position  # of the initial snapshot, once known: its seeds need not wait
-        self.run = ""  # the connector's, that sent the last END
+        self.run = ""  # the connector's, that sent the rows released last
         self.cut_until = -1  # ENDs before this offset may count rows that retention took
         self.until: int | None = None  # nothing beyond this commit position is released
         self._start_ends: Mapping[int, int] | None = None
@@ -220,8 +220,6 @@ class Assemble:
         counts, signals = self._counts(marker.data_collections or [])
         restarted = first_offset is not None
         first_end = self._released.last < 0 and not self._pending
-        new_run = marker.run != self.run  # it may have begun with a snapshot
-        self.run = marker.run
         pending = Pending(
             marker.group,
             marker.position,
@@ -230,9 +228,8 @@ class Assemble:
             marker.offset,
             marker.offset if first_offset is None else first_offset,
             restarted,
-            barrier=not self.single_log and (restarted or first_end or new_run or signals),
+            barrier=not self.single_log and (restarted or first_end or signals),
         )
-        pending.run = marker.run
         self._pending.append(pending)
         self._waiting[marker.position] = pending
         self._groups[marker.group] = self._groups.get(marker.group, 0) + 1
@@ -287,6 +284,10 @@ class Assemble:
             cut = head.offset < self.cut_until
             if not self._is_complete(head) and not (cut and self._is_read(head)):
                 return
+            run = head.run
+            if run and run != self.run and not self.single_log and not self._is_read(head):
+                return  # a run may begin with a snapshot, which is to be read first
+            self.run = run or self.run
             if self.snapshot_position is None and not self.single_log:
                 self._find_snapshot()
             self._seeds_before(head.position)
@@ -298,7 +299,7 @@ class Assemble:
             self._released.add(head.position)
             self._out.append(
                 SourceTransaction(
-                    head.group, head.position, head.changes(), head.ts_ms, head.offset, head.rejected, head.run, cut
+                    head.group, head.position, head.changes(), head.ts_ms, head.offset, head.rejected, run, cut
                 )
             )
         self._seeds_before(self._released.last + 1)

@@ -85,7 +85,6 @@ class TransactionMarker(msgspec.Struct, gc=False):
     group: str = ""
     position: int = 0
     offset: int = 0
-    run: str = ""
 
     @property
     def begin(self) -> bool:
@@ -144,7 +143,8 @@ class Decode:
                 item = self._garbage(record, partition)
             if item is None:
                 continue
-            item.run = run if one_run else run_of(record)
+            if isinstance(item, ChangeEvent):
+                item.run = run if one_run else run_of(record)
             decoded.append(item)
         return decoded
 

@@ -356,9 +356,6 @@ class Pipeline:
         """Streaming begins when the initial snapshot is whole: then a table without seeds was empty."""
         if self._end_offset < 0 and (self._assemble.snapshot_position or -1) >= 0 and self._from_the_start:
             self._seeding.mark(range(len(self._table_names)))
-        if self._seeding.finished:
-            for net in self._seeding.ghosts():
-                self._publish_difference(net, self._commit_position)
 
     def _tell_snapshot(self, first: SourceTransaction) -> bool:
         """Ask ``trigger: snapshot`` events of what the snapshot found; False while there is more for the next Kafka transaction.
@@ -400,10 +397,13 @@ class Pipeline:
     def _transaction(self, transaction: SourceTransaction) -> tuple[list[NetChange], list[Touched]]:
         lap = self._lap
         self._snapshot_done()
+        is_new_run = transaction.run not in ("", self._run)
+        for ghost in self._seeding.ghosts(is_new_run=is_new_run):
+            self._publish_difference(ghost, self._commit_position)
+        self._run = transaction.run or self._run
         self._event_time_ms = max(self._event_time_ms, transaction.ts_ms)
         self._end_offset = transaction.offset
         self._commit_position = transaction.position
-        self._run = transaction.run
         counts = self._counts
         counts.transactions += 1
         counts.row_changes += len(transaction.changes)

@@ -31,6 +31,7 @@ from bridge.model import UNKNOWN, InputPartition, Row
 SEEDED = b"seeded"
 SINCE = b"since"
 FILL = b"fill"
+_DONE = b"snapshots"
 _WHOLE = ("last", "last_in_data_collection")
 
 
@@ -74,6 +75,13 @@ def seeded_of(state: State) -> list[str]:
     return msgspec.json.decode(state.meta(SEEDED) or b"[]", type=list[str])
 
 
+class _Done(msgspec.Struct):
+    """Tables whose snapshot is whole, and the position before which rows were not in it: they leave the state ..."""
+
+    now: dict[str, int] = {}  # ... before the next transaction
+    next_run: dict[str, int] = {}  # ... before the first one of the run that began with the snapshot
+
+
 class Seeding:
     """The part, for one source. ``tables``: numbers by name; ``policy``: report, publish or stop."""
 
@@ -96,7 +104,7 @@ class Seeding:
         self.differences = 0  # since the pipeline last asked
         self.fill = Fill.decode(state.meta(FILL))
         self.is_new = False  # a decision was found that waits to be acknowledged
-        self.finished: dict[int, int] = {}  # tables whose snapshot is whole → rows that are older are gone
+        self._done = msgspec.json.decode(state.meta(_DONE) or b"{}", type=_Done)
 
     def begin(self, position: int) -> None:
         """Where the owner stands; a decision that is new to it counts from here."""
@@ -147,7 +155,8 @@ class Seeding:
             self.mark((number,))
         elif seed.run and seed.run != run:
             self.mark((number,))
-            self.finished[number] = seed.position
+            self._done.next_run[self._names[number]] = seed.position
+            self._keep()
 
     def signalled(self, seed: ChangeEvent) -> None:
         """A row of the signal table in an incremental snapshot: the one that was waited for makes its tables complete."""
@@ -156,7 +165,8 @@ class Seeding:
             return
         numbers = [self._tables[name] for name in fill.tables if name in self._tables]
         self.mark(numbers)
-        self.finished.update(dict.fromkeys(numbers, (fill.position or 0) + 1))
+        self._done.now.update({self._names[number]: (fill.position or 0) + 1 for number in numbers})
+        self._keep()
         self.fill = None
         self._state.put_meta(FILL, None)
 
@@ -168,12 +178,18 @@ class Seeding:
             names = sorted(self._names[one] for one in self.seeded)
             self._state.put_meta(SEEDED, msgspec.json.encode(names))
 
-    def ghosts(self) -> list[NetChange]:
+    def ghosts(self, *, is_new_run: bool) -> list[NetChange]:
         """Rows that no whole snapshot contained leave the state; those whose end is to be published are given back instead."""
+        done = self._done
+        finished = dict(done.now | done.next_run) if is_new_run else dict(done.now)
+        if not finished:
+            return []
+        self._done = _Done() if is_new_run else _Done({}, done.next_run)
+        self._keep()
         told = []
-        finished, self.finished = self.finished, {}
-        for number, position in sorted(finished.items()):
-            if number in self._aggregate.appended:
+        for table, position in sorted(finished.items()):
+            number = self._tables.get(table, -1)
+            if number < 0 or number in self._aggregate.appended:
                 continue
             for row_key in sorted(self._state.older(number, position)):
                 stored = self._state.get(number, row_key)
@@ -185,6 +201,9 @@ class Seeding:
                 else:
                     self._state.put(number, row_key, None, self._aggregate.indexes.moves(number, stored.row, None))
         return told
+
+    def _keep(self) -> None:
+        self._state.put_meta(_DONE, msgspec.json.encode(self._done))
 
     def _tell(self, net: NetChange, position: int, where: str) -> bool:
         """Whether a difference is to be published. Raises SnapshotDiffers."""

@@ -32,7 +32,7 @@ class SourceTransaction(msgspec.Struct):
     ts_ms: int
     offset: int
     rejected: list[ChangeEvent]  # records that could not be decoded, those that fill a place among ``changes`` too
-    run: str = ""  # the connector's, that ended it
+    run: str = ""  # the connector's, that sent its rows; "" where it has none
     cut: bool = False  # retention may have taken rows of it
 
 
@@ -98,7 +98,11 @@ class Pending(msgspec.Struct):
     later_counts: list[dict[int, int]] = msgspec.field(default_factory=list)
     """What the ENDs of later runs count: the first END's run may have lost rows that only a later one brought."""
     rejected: list[ChangeEvent] = msgspec.field(default_factory=list)
-    run: str = ""
+
+    @property
+    def run(self) -> str:
+        """The connector's that sent its rows; "" where it has none. Markers do not say (measured)."""
+        return next((change.run for change in self.rows.values()), "")
 
     def take(self, change: ChangeEvent) -> bool:
         """Add a row; False when it was there already (a repeat inside the transaction)."""
