@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from bridge.core.pipeline import Output, Pipeline
-from bridge.errors import SnapshotDiffers
+from bridge.errors import SnapshotDiffers, TransactionIncomplete
 from bridge.mapping import load
 from bridge.model import InputPartition, PlainRecord, SourceSettings
 from bridge.state.rows import RowState
@@ -40,13 +40,13 @@ events:
 class Stream:
     """One log, and the bridge that reads it."""
 
-    def __init__(self, policy: str = "publish") -> None:
+    def __init__(self, policy: str = "publish", begin: int = 0, end: int = 0) -> None:
         self.settings = SourceSettings("legacy", "postgresql", log=LOG.topic, snapshot_changes=policy)
         self.mappings = load([("order.yaml", MAPPING)], "legacy", None)
         self.state = RowState(MemoryStore(), self.mappings)
         self.pipeline = Pipeline(self.settings, self.mappings, self.state, [LOG])
-        self.pipeline.start_at({LOG: 0}, {LOG: 0})
-        self.offset = 0
+        self.pipeline.start_at({LOG: begin}, {LOG: end})
+        self.offset = begin
 
     def restart(self) -> None:
         """A process that dies, and another one over the same state."""
@@ -69,14 +69,14 @@ class Stream:
         row = {"ord_no": number, "st": status}
         return self.send({"ord_no": number}, {"op": "r", "before": None, "after": row, "source": source}, run)
 
-    def update(self, number: int, status: str, position: int, run: str) -> Output:
+    def update(self, number: int, status: str, position: int, run: str, op: str = "u", count: int = 1) -> Output:
         source = {"schema": "public", "table": "t_ord", "snapshot": "false", "lsn": position}
         source["sequence"] = f'["{position - 10}","{position}"]'
         block = {"id": f"{position}:{position}", "total_order": 1, "data_collection_order": 1}
         row = {"ord_no": number, "st": status}
-        change = {"op": "u", "before": None, "after": row, "source": source, "transaction": block}
+        change = {"op": op, "before": None, "after": row, "source": source, "transaction": block}
         self.send({"ord_no": number}, change, run)
-        counts = [{"data_collection": "public.t_ord", "event_count": 1}]
+        counts = [{"data_collection": "public.t_ord", "event_count": count}]
         end = {"status": "END", "id": f"{position}:{position}", "data_collections": counts, "ts_ms": position}
         return self.send({}, end, run)
 
@@ -141,3 +141,16 @@ def test_a_blocking_snapshot_shows_a_later_moment_and_swallows_no_event() -> Non
     stream.seed(3, "N", 200, "last", "a")
     assert told(stream.update(2, "X", 300, "a")) == [("OrderChanged", {"orderId": 2, "status": "X"})]
     assert told(stream.update(1, "Q", 310, "a")) == [("OrderChanged", {"orderId": 1, "status": "Q"})]
+
+
+def test_a_start_in_mid_life_fires_nothing_of_what_was_there_and_everything_of_what_is_created_then() -> None:
+    stream = Stream(begin=5, end=9)
+    assert stream.pipeline.unseeded() == ["public.t_ord"]
+    cut = stream.update(1, "N", 100, "a", op="c", count=2)  # a row of it was taken by retention
+    assert (told(cut), cut.counts.incomplete) == ([], 1)
+    assert told(stream.update(2, "N", 110, "a", op="c")) == []  # offset 8: its END was there at the start
+    stream.restart()
+    assert told(stream.update(2, "P", 120, "a")) == []
+    assert told(stream.update(3, "N", 130, "a", op="c")) == [("OrderChanged", {"orderId": 3, "status": "N"})]
+    with pytest.raises(TransactionIncomplete):
+        stream.update(3, "P", 140, "a", count=2)

@@ -181,9 +181,9 @@ class Seeding:
     def ghosts(self, *, is_new_run: bool) -> list[NetChange]:
         """Rows that no whole snapshot contained leave the state; those whose end is to be published are given back instead."""
         done = self._done
-        finished = dict(done.now | done.next_run) if is_new_run else dict(done.now)
-        if not finished:
+        if not done.now and not (is_new_run and done.next_run):
             return []
+        finished = done.now | done.next_run if is_new_run else done.now
         self._done = _Done() if is_new_run else _Done({}, done.next_run)
         self._keep()
         told = []
