@@ -103,12 +103,12 @@ class HistoryWentBack(BridgeError):
 
 
 class SnapshotDiffers(BridgeError):
-    code = "B303"
+    code = "B306"
     exit_code = 65
 
 
 class ColumnGone(BridgeError):
-    code = "B304"
+    code = "B307"
     exit_code = 65
 
 

@@ -119,7 +119,7 @@ def test_a_difference_stops_and_names_no_value() -> None:
     stream = started("stop")
     with pytest.raises(SnapshotDiffers) as caught:
         stream.seed(2, "SECRET", 200, "incremental", "a")
-    assert caught.value.code == "B303"
+    assert caught.value.code == "B306"
     assert "shop.log-0@5: a row of public.t_ord (key " in caught.value.message
     assert "SECRET" not in str(caught.value)
 
