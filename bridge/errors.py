@@ -9,6 +9,8 @@
     │  └ Untranslatable              a unit that a mapping cannot translate
     ├ TransactionIncomplete          stop and name what is missing; an operator decides (exit 65)
     ├ HistoryWentBack                stop: the database's history is another one (exit 65)
+    ├ SnapshotDiffers                stop, by policy: a snapshot shows that changes were missed (exit 65)
+    ├ ColumnGone                     stop: a used column is not in the source's rows any more (exit 65)
     ├ Retriable                      abort the Kafka transaction, back off, restore from the checkpoint
     ├ Fenced                         another process owns the source: drop work, stand by
     ├ StateLost                      discard the local store, restore from the changelog
@@ -98,6 +100,16 @@ class TransactionIncomplete(BridgeError):
 
 class HistoryWentBack(BridgeError):
     code = "B302"
+    exit_code = 65
+
+
+class SnapshotDiffers(BridgeError):
+    code = "B306"
+    exit_code = 65
+
+
+class ColumnGone(BridgeError):
+    code = "B307"
     exit_code = 65
 
 

@@ -298,6 +298,7 @@ class SourceSettings(msgspec.Struct, frozen=True):
     of_last: int = 200
     filtered: frozenset[str] = frozenset()  # tables whose rows the connector drops some of: END's counts say nothing
     truncate: dict[str, str] = {}  # tables whose policy is not `report`: stop | forget
+    snapshot_changes: str = "report"  # what becomes of a seed that is not what the state says: report | publish | stop
     found_at_once: int = 10_000  # aggregates of the initial snapshot that one Kafka transaction tells of
 
 

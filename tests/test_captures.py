@@ -272,7 +272,7 @@ class Drive:
         self.state.restore(self.changelog, b"")
         self.pipeline = Pipeline(self.settings, self.mappings, self.state, list(self.queues))
         offsets = {place: self.pipeline.checkpoint.inputs().get(place, 0) for place in self.queues}
-        self.pipeline.start_at(offsets)
+        self.pipeline.start_at(offsets, self.ends)
         self.positions = offsets
 
     def run(self) -> list[OutboundRecord]:

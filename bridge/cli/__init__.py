@@ -25,6 +25,7 @@ COMMANDS = (
     "capture",
     "topics",
     "doctor",
+    "backfill",
     "schema",
     "release",
     "accept",

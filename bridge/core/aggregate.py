@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from bridge.core.collapse import CREATED, NetChange, Rows, StoredRow
+from bridge.core.collapse import NetChange, Rows, StoredRow
 from bridge.core.joins import Index, Indexes, Join, Move, join_of, same, values_of
 from bridge.errors import Untranslatable
 from bridge.model import Mapping, MappingSet, Node, Row, TableUse
@@ -105,6 +105,7 @@ class Aggregate:
         self.indexes = Indexes(mapping_set, table_numbers)
         self._rows = rows
         self._seeded = seeded
+        self.since: dict[int, int] = {}  # table → the layout since which it is read; the first, where it is not here
         self._plans = [(mapping, self._plan(mapping, table_numbers)) for mapping in mapping_set.mappings]
         self.appended = frozenset(
             table_numbers[use.table] for mapping in mapping_set.mappings for use in mapping.tables if use.append
@@ -172,7 +173,7 @@ class Aggregate:
             moves = indexes.moves(change.table, change.before, change.after, rekeyed=rekeyed)
             then.moved(change, moves)
             if change.after is not None:
-                stored = StoredRow(position, CREATED if change.created else 0, change.after)
+                stored = StoredRow(position, change.created, change.after)
                 if rekeyed:
                     moves = indexes.moves(change.table, None, change.after)
                 rows.put(change.table, change.row_key, stored, moves)
@@ -317,16 +318,23 @@ class Aggregate:
 
     def _is_complete(self, plans: list[Plan], old_key: bytes, new_key: bytes, changes: list[NetChange]) -> bool:
         root = plans[0]
+        since = self._since(plans)
         of_root = [change for change in changes if change.table == root.table]
         mine = [change for change in of_root if change.row_key == new_key or change.old_key == old_key]
         if mine:
-            created = any(c.created and (c.row_key == new_key or c.after is None) for c in mine)
+            created = any(c.created >= since and (c.row_key == new_key or c.after is None) for c in mine)
         else:
             stored = self._rows.get(root.table, new_key)
-            created = stored is not None and bool(stored.flags & CREATED)
+            created = stored is not None and stored.created >= since
         if created:
             return True
         return all(plan.table in self._seeded for plan in plans)
+
+    def _since(self, plans: list[Plan]) -> int:
+        """The layout since which all tables of a mapping are read with all columns: what was created then is whole."""
+        if not self.since:
+            return 1
+        return max(self.since.get(plan.table, 1) for plan in plans)
 
     def _node(
         self,

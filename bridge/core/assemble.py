@@ -77,6 +77,9 @@ class Assemble:
         self.truncated: list[str] = []  # tables truncated in transactions without END, since the pipeline last asked
         self._truncated: dict[int, int] = {}  # table → position of its last truncate
         self.snapshot_position = snapshot_position  # of the initial snapshot, once known: its seeds need not wait
+        self.run = ""  # the connector's, that sent the rows released last
+        self.cut_until = -1  # ENDs before this offset may count rows that retention took
+        self.until: int | None = None  # nothing beyond this commit position is released
         self._start_ends: Mapping[int, int] | None = None
         self._has_garbage = False
         self._out: list[Item] = []
@@ -150,6 +153,10 @@ class Assemble:
             if head.restarted or head.have.get(number, 0) < count
         }
         return Waiting(head.group, own(head.position), head.offset, missing, self._source)
+
+    def is_short_of(self, position: int) -> bool:
+        """Whether a transaction up to this commit position waits to be released."""
+        return bool(self._pending) and self._pending[0].position <= position
 
     def resume_offsets(self) -> dict[int, int]:
         """Per partition the first record that is still needed: where a successor starts to read."""
@@ -323,8 +330,15 @@ class Assemble:
     def _release(self) -> None:
         while self._pending:
             head = self._pending[0]
-            if not self._is_complete(head):
+            if self.until is not None and head.position > self.until:
                 return
+            cut = head.offset < self.cut_until
+            if not self._is_complete(head) and not (cut and self._is_read(head)):
+                return
+            run = head.run
+            if run and run != self.run and not self.single_log and not self._is_read(head):
+                return  # a run may begin with a snapshot, which is to be read first
+            self.run = run or self.run
             if self.snapshot_position is None and not self.single_log:
                 if self._snapshots and self._released.last < 0:
                     return  # not every partition has shown how it begins
@@ -341,7 +355,9 @@ class Assemble:
             if head.conceded and head.is_short():
                 self.released_short.append(self._missing(head))
             self._out.append(
-                SourceTransaction(head.group, head.position, head.changes(), head.ts_ms, head.offset, head.rejected)
+                SourceTransaction(
+                    head.group, head.position, head.changes(), head.ts_ms, head.offset, head.rejected, run, cut
+                )
             )
         self._seeds_before(self._released.last + 1)
 
@@ -393,13 +409,21 @@ class Assemble:
         before = self.connector.predecessor(change.source)
         return before + start_of(change.position) if self.connector.one_scale else before
 
+    def _is_read(self, head: Pending) -> bool:
+        """Whether every partition was read past it, so that all of it which is left is here."""
+        if not head.barrier:
+            head.barrier = True
+            head.ends = None
+        return self._all_past(head)
+
     def _is_complete_in_log(self, head: Pending) -> bool:
         self._forget_histories_before(head)
         if head.restarted:
             self._sweep(head)
         else:
             self._take_heads(head, self._markers)
-        if head.is_short() and not self._filled_with_garbage(head) and not head.conceded:
+        short = head.is_short() and not self._filled_with_garbage(head)
+        if short and not head.conceded and head.offset >= self.cut_until:
             raise self._missing(head).error(self.partitions[self._markers])
         self._reject_garbage(head)
         return True

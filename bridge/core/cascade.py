@@ -44,9 +44,15 @@ class CascadingFold(Fold):
     """One transaction's rows with those that foreign keys change."""
 
     def __init__(
-        self, cascades: Cascades, changes: list[ChangeEvent], position: int, rows: Rows, stepped: frozenset[int]
+        self,
+        cascades: Cascades,
+        changes: list[ChangeEvent],
+        position: int,
+        rows: Rows,
+        stepped: frozenset[int],
+        created: int,
     ) -> None:
-        super().__init__(changes, position, rows, stepped)
+        super().__init__(changes, position, rows, stepped, created)
         self._cascades = cascades
         self._order = 0
         self._moved: dict[tuple[int, Join], set[bytes]] = {}  # rows that join on a value since this transaction

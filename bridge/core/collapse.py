@@ -17,14 +17,16 @@ from bridge.core.decode import ChangeEvent
 from bridge.core.joins import Join, Move
 from bridge.model import UNKNOWN, Row
 
-CREATED = 1  # flag of a stored row: it was created in the stream, so everything that ever joined it was seen
-
 
 class StoredRow(msgspec.Struct, gc=False):
-    """A row in the state. ``position``: commit position of its last change (or what its seed is as of)."""
+    """A row in the state. ``position``: commit position of its last change (or what its seed is as of).
+
+    ``created``: the number of the state's layout when the row was created in the stream, so that everything which ever
+    joined it, of the tables and columns of that layout, was seen; 0 for a row that was there before.
+    """
 
     position: int
-    flags: int
+    created: int
     row: Row
 
 
@@ -48,7 +50,7 @@ class NetChange(msgspec.Struct, gc=False):
     old_key: bytes
     before: Row | None
     after: Row | None
-    created: bool
+    created: int  # as in StoredRow
     order: int
     steps: list[Row]
     damaged: bool = False  # a record of it could not be decoded
@@ -64,16 +66,17 @@ class Collapse:
         self,
         stepped: frozenset[int] = frozenset(),
         appended: frozenset[int] = frozenset(),
-        fold: Callable[[list[ChangeEvent], int, Rows, frozenset[int]], Fold] | None = None,
+        fold: Callable[[list[ChangeEvent], int, Rows, frozenset[int], int], Fold] | None = None,
     ) -> None:
         self._fold = fold or Fold
         self._stepped = stepped
         self._appended = appended
+        self.created = 1  # what is written of a row that is created now; see StoredRow
         self.truncated: list[str] = []  # tables truncated, since last asked
 
     def transaction(self, changes: list[ChangeEvent], position: int, rows: Rows) -> list[NetChange]:
         """Net changes in the order of each row's first change. Nothing is written to ``rows``."""
-        fold = self._fold(changes, position, rows, self._stepped)
+        fold = self._fold(changes, position, rows, self._stepped, self.created)
         add = fold.add
         appended = self._appended
         for order, change in enumerate(changes):
@@ -95,7 +98,10 @@ def _happened(net: NetChange) -> bool:
 class Fold:
     """One transaction's rows, folded one change at a time."""
 
-    def __init__(self, changes: list[ChangeEvent], position: int, rows: Rows, stepped: frozenset[int]) -> None:
+    def __init__(
+        self, changes: list[ChangeEvent], position: int, rows: Rows, stepped: frozenset[int], created: int
+    ) -> None:
+        self._created = created
         self.net: list[NetChange] = []
         self._position = position
         self._rows = rows
@@ -134,7 +140,7 @@ class Fold:
             return
         net = self._current.get(place)
         if net is None:
-            net = NetChange(*place, change.row_key, None, None, created=True, order=order, steps=[])
+            net = NetChange(*place, change.row_key, None, None, created=self._created, order=order, steps=[])
             self._current[place] = net
             self.net.append(net)
         self._apply(net, change)
@@ -148,7 +154,7 @@ class Fold:
             return None
         before = None if stored is None else stored.row
         net = NetChange(
-            table.number, row_key, row_key, before, before, stored is not None and bool(stored.flags), order, []
+            table.number, row_key, row_key, before, before, 0 if stored is None else stored.created, order, []
         )
         self._current[place] = net
         self.net.append(net)
@@ -185,7 +191,7 @@ class Fold:
         if (change.partial or change.after is None) and UNKNOWN in after:
             after = self._filled(after, net, change)
         if op == "c" and net.before is None:
-            net.created = True
+            net.created = self._created
         net.after = after
         if net.table in self._stepped:
             net.steps.append(after)

@@ -15,7 +15,7 @@ import msgspec
 from bridge.core.columns import BROKEN, RAW_NULL, TableDecoder, is_clean
 from bridge.core.connectors import Connector, Source
 from bridge.errors import Undecodable
-from bridge.model import InboundRecord, InputOffset, Layout, Modes, Row, TranslatedRecord
+from bridge.model import UNKNOWN, InboundRecord, InputOffset, Layout, Modes, Row, TranslatedRecord
 
 
 class TransactionBlock(msgspec.Struct, gc=False):
@@ -78,6 +78,9 @@ class ChangeEvent(msgspec.Struct, gc=False):
     partial: bool = False
     run: str = ""
     new_key: bytes | None = None
+    lacks: tuple[
+        str, ...
+    ] = ()  # columns in use that ``after`` came without; UNKNOWN there, as what a record does not know
     raw: InboundRecord | None = None
 
 
@@ -123,9 +126,10 @@ class Decode:
         }
         self._decode_envelope = envelope_of(connector)
         self._by_table: dict[str | None, TableDecoder] = {}
-        self._heads: dict[
-            int, tuple[bytes, bytes]
-        ] = {}  # per partition: what its last inline schema's record began with
+        self.has_sparse = False  # whether any row lacked a column that is used
+        self.signals: TableDecoder | None = None  # the signal table, while rows of it in a snapshot are waited for
+        # per partition: what its last inline schema's record began with
+        self._heads: dict[int, tuple[bytes, bytes]] = {}
         self._row_place = connector.row_place
         self._marker_place = connector.marker_place
 
@@ -194,7 +198,10 @@ class Decode:
 
     def _table_of(self, source: Source) -> TableDecoder | None:
         """By the collection's whole name; remembered by the table's name alone where that is enough."""
-        table = self.tables.get(self.connector.collection(source))
+        name = self.connector.collection(source)
+        table = self.tables.get(name)
+        if table is None and self.signals is not None and name == self.signals.name:
+            return self.signals if source.snapshot == "incremental" else None
         if table is not None:
             table.schema = source.schema
             self._by_table[source.table] = table
@@ -223,6 +230,10 @@ class Decode:
         image = envelope.after
         after = None if image == RAW_NULL else table.row(image)
         partial = table.sparse
+        lacks: tuple[str, ...] = ()
+        if partial and after is not None and UNKNOWN in after:
+            lacks = tuple(name for name, value in zip(table.layout.columns, after, strict=True) if value is UNKNOWN)
+            self.has_sparse = True
         if after is not None and not is_clean(after):
             after = table.without_placeholders(after)
             partial = True
@@ -252,6 +263,7 @@ class Decode:
             source,
             partial,
         )
+        change.lacks = lacks
         if op == "d":
             change.new_key = _new_key(record)
         return change

@@ -66,7 +66,7 @@ class Held(msgspec.Struct, eq=False):
     old_key: bytes
     row_key: bytes
     before: Row | None
-    created: bool
+    created: int  # as in StoredRow
     damaged: bool
     steps: list[Row]
     first: Record
@@ -123,7 +123,7 @@ def header(window: OpenWindow) -> bytes:
 
 def held_row(held: Held, table: str) -> bytes:
     """One row of it. Tables go by name: numbers are those of one start."""
-    flags = held.created + 2 * held.damaged
+    flags = 2 * held.created + held.damaged
     return packed.encode((table, held.old_key, held.row_key, held.before, flags, held.steps, held.first, held.last))
 
 
@@ -182,8 +182,8 @@ def _held(number: int, values: tuple[Any, ...], tables: Mapping[str, int], width
         old_key,
         row_key,
         None if before is None else tuple(before),
+        flags >> 1,
         bool(flags & 1),
-        bool(flags & 2),
         [tuple(step) for step in steps],
         tuple(first),
         tuple(last),

@@ -20,6 +20,7 @@ from bridge.core.assemble import Assemble
 from bridge.core.cascade import Cascades, CascadingFold
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.collapse import Collapse, NetChange, Rows, StoredRow
+from bridge.core.columns import TableDecoder
 from bridge.core.connectors import CONNECTORS
 from bridge.core.decode import Decode
 from bridge.core.encode import Encode
@@ -27,6 +28,8 @@ from bridge.core.history import ACCEPT, RELEASE, Histories, decisions, history_o
 from bridge.core.open_window import OpenWindow
 from bridge.core.reject import Breaker, Reject
 from bridge.core.released import Released
+from bridge.core.seed import Seeding, hash_of, seeded_of, since_of
+from bridge.core.seen import Seen
 from bridge.core.transaction import Item, Seeds, SourceTransaction, Waiting
 from bridge.core.translate import CanonicalEvent, aggregate_id, translate
 from bridge.core.truncate import Truncate
@@ -35,11 +38,11 @@ from bridge.errors import MappingInvalid, TransactionIncomplete, Untranslatable
 from bridge.model import (
     COARSE,
     LEAST_QUIET_MS,
-    UNKNOWN,
     ChangelogRecord,
     Diagnostic,
     InboundRecord,
     InputPartition,
+    Layout,
     MappingSet,
     OutboundRecord,
     SourceSettings,
@@ -55,6 +58,9 @@ class State(Rows, Protocol):
     def take_changes(self) -> list[ChangelogRecord]: ...
     def rows_after(self, table: int, place: bytes, limit: int) -> list[tuple[bytes, StoredRow]]: ...
     def row_keys(self, table: int) -> list[bytes]: ...
+    def older(self, table: int, position: int) -> list[bytes]: ...
+    @property
+    def layout(self) -> int: ...
 
 
 class Counts(msgspec.Struct):
@@ -96,8 +102,7 @@ class Output(msgspec.Struct):
     commit_position: int
 
 
-_CHECKPOINT = b"checkpoint"
-_SEEDED = b"seeded"
+CHECKPOINT = b"checkpoint"
 _PARKED = b"parked\x00"
 _RELEASED = b"released\x00"
 _FOUND = b"found\x00"
@@ -122,12 +127,13 @@ class Pipeline:
         partitions: Sequence[InputPartition],
         lap: Callable[[str], None] = _no_lap,
         observe: Callable[[Observed], None] | None = None,
+        until: int | None = None,
     ) -> None:
         self._lap = lap
         self._observe = observe
         self._state = state
         self.source = source
-        self.checkpoint = Checkpoint.decode(state.meta(_CHECKPOINT))
+        self.checkpoint = Checkpoint.decode(state.meta(CHECKPOINT))
         self.partitions = sorted(partitions)
         self._numbers = {partition: number for number, partition in enumerate(self.partitions)}
         self.markers = InputPartition(source.log or source.transaction_topic, 0)
@@ -149,15 +155,25 @@ class Pipeline:
             conceded=decisions(state.metas(RELEASE), RELEASE),
         )
         self._assemble.domain = self.checkpoint.domain
+        self._assemble.run = self.checkpoint.run
+        self._assemble.cut_until = self.checkpoint.cut_until
+        self._assemble.until = until
         stepped = {
             tables[m.tables[0].table] for m in mappings.mappings if any(rule.looks_at_steps for rule in m.events)
         }
-        self._seeded = _load_seeded(state, tables)
-        self._aggregate = Aggregate(mappings, tables, state, self._seeded)
+        seeded = {tables[name] for name in seeded_of(state) if name in tables}
+        self._aggregate = Aggregate(mappings, tables, state, seeded)
+        self._aggregate.since = {tables[name]: one for name, one in since_of(state).items() if name in tables}
+        self._seeding = Seeding(state, self._aggregate, tables, seeded, source.snapshot_changes, self.partitions)
+        self._seeding.begin(self.checkpoint.commit_position)
+        if self._seeding.fill is not None:
+            self._decode.signals = TableDecoder(Layout(self._seeding.fill.signal_table, ("id",)), -1)
         fold = None
         if mappings.cascades and not connector.logs_cascades:
             fold = partial(CascadingFold, Cascades(mappings.cascades, self._decode.tables, self._aggregate.indexes))
         self._collapse = Collapse(frozenset(stepped), self._aggregate.appended, fold)
+        columns = {name: layout.columns for name, layout in mappings.layouts.items()}
+        self._seen = Seen(state, tables, columns, self.partitions)
         policies = {tables[name]: policy for name, policy in source.truncate.items() if name in tables}
         self._truncate = Truncate(policies, state, self._aggregate.indexes) if policies else None
         self._windows = self._make_windows(mappings)
@@ -169,6 +185,7 @@ class Pipeline:
         self._mappings_digest = mappings.digest
         self._event_time_ms = self.checkpoint.event_time_ms
         self._from_the_start = self.checkpoint.from_the_start
+        self._run = self.checkpoint.run
         self._end_offset = self.checkpoint.end_offset
         self._commit_position = self.checkpoint.commit_position
         self._queue: deque[Item] = deque()  # released, and not applied yet
@@ -196,10 +213,16 @@ class Pipeline:
 
     # -- in ----------------------------------------------------------------------------------------------------------
 
-    def start_at(self, offsets: Mapping[InputPartition, int]) -> None:
-        """Where reading starts. A first start behind offset 0 means that retention took something: maybe seeds."""
+    def start_at(self, offsets: Mapping[InputPartition, int], ends: Mapping[InputPartition, int]) -> None:
+        """Where reading starts, and where the partitions end now.
+
+        A first start behind offset 0 means that retention took something, seeds or rows of transactions whose END is
+        there: what ended before now only fills the state.
+        """
         if not self.checkpoint.offsets:
             self._from_the_start = not any(offsets.values())
+            if not self._from_the_start:
+                self._assemble.cut_until = ends[self.markers]
 
     def inputs(self) -> dict[InputPartition, int]:
         """Where reading goes on: at the checkpoint, or where an accepted history begins that lies before it."""
@@ -291,8 +314,10 @@ class Pipeline:
             self._assemble.snapshot_position,
             self._from_the_start,
             self._assemble.domain,
+            self._run,
+            self._assemble.cut_until,
         )
-        state.put_meta(_CHECKPOINT, checkpoint.encode())
+        state.put_meta(CHECKPOINT, checkpoint.encode())
         self.checkpoint = checkpoint
         counts, self._counts = self._counts, Counts()
         counts.duplicates, self._assemble.duplicates = self._assemble.duplicates, 0
@@ -301,6 +326,8 @@ class Pipeline:
         counts.open_windows = self.open_windows
         counts.truncated += self._assemble.truncated
         self._assemble.truncated = []
+        self._seeding.is_new = False
+        counts.seed_differences, self._seeding.differences = self._seeding.differences, 0
         records, self._records = self._records, []
         return Output(records, state.take_changes(), offsets, counts, own(self._commit_position))
 
@@ -318,7 +345,7 @@ class Pipeline:
     def pending(self) -> int:
         """How much ``take`` would give: row changes and events since the last call."""
         counts = self._counts
-        return counts.row_changes + counts.seeds + counts.transactions + counts.found
+        return counts.row_changes + counts.seeds + counts.transactions + counts.found + self._seeding.is_new
 
     @property
     def is_held(self) -> bool:
@@ -328,6 +355,14 @@ class Pipeline:
     @property
     def open_windows(self) -> int:
         return 0 if self._windows is None else len(self._windows)
+
+    def is_short_of(self, position: int) -> bool:
+        """Whether a transaction up to this commit position waits to be released."""
+        return self._assemble.is_short_of(position)
+
+    def unseeded(self) -> list[str]:
+        """Tables whose rows are not all known: their aggregates fire nothing unless they were created since."""
+        return [name for number, name in enumerate(self._table_names) if number not in self._seeding.seeded]
 
     def waiting(self) -> Waiting | None:
         """What the next transaction misses, if it waits for rows."""
@@ -348,31 +383,39 @@ class Pipeline:
     # -- seeds ---------------------------------------------------------------------------------------------------------
 
     def _seeds(self, seeds: Seeds) -> None:
-        state = self._state
+        seeding, streaming = self._seeding, self._end_offset >= 0
+        if self._seen.missing:
+            self._seen.see(seeds.rows)
         for seed in seeds.rows:
             number = seed.table.number
             if number in self._aggregate.appended:
                 continue
-            stored = state.get(number, seed.row_key)
-            row = seed.after
-            if row is not None and (stored is None or stored.position <= seed.position):
-                flags = 0
-                if stored is not None:
-                    flags = stored.flags
-                    row = tuple([old if new is UNKNOWN else new for new, old in zip(row, stored.row, strict=True)])
-                    if row != stored.row:
-                        self._counts.seed_differences += 1
-                moves = self._aggregate.indexes.moves(number, None if stored is None else stored.row, row)
-                state.put(number, seed.row_key, StoredRow(seed.position, flags, row), moves)
-            if seed.source.snapshot in ("last", "last_in_data_collection"):
-                self._seeded_tables((number,))
+            if number < 0:
+                seeding.signalled(seed)
+                continue
+            net = seeding.apply(seed, self._run, streaming=streaming)
+            if net is not None:
+                self._publish_difference(net, seed.position)
+            if self._from_the_start or streaming:
+                seeding.ended(seed, self._run, streaming=streaming)
         self._counts.seeds += len(seeds.rows)
         self._lap("aggregate")
+
+    def _publish_difference(self, net: NetChange, position: int) -> None:
+        """What a snapshot shows that was missed is a unit of its own, at the snapshot's place and under its row's name."""
+        unit = SourceTransaction("snapshot", position, [], self._event_time_ms, self._end_offset, [])
+        part = f"/{self._table_names[net.table]}/{hash_of(net.row_key)}"
+        windowed: list[Affected] = []
+        touched = self._aggregate.transaction([net], position, windowed)
+        for mine in windowed:  # a window waits for changes, and this is none: nobody knows when it happened
+            touched += [self._aggregate.unit(mine.mapping, *root, changes) for root, changes in mine.roots.items()]
+        for one in touched:
+            self._publish(self._unit(one, unit), position, self._event_time_ms, self._event_time_ms, part)
 
     def _snapshot_done(self) -> None:
         """Streaming begins when the initial snapshot is whole: then a table without seeds was empty."""
         if self._end_offset < 0 and (self._assemble.snapshot_position or -1) >= 0 and self._from_the_start:
-            self._seeded_tables(range(len(self._table_names)))
+            self._seeding.mark(range(len(self._table_names)))
 
     def _tell_snapshot(self, first: SourceTransaction) -> bool:
         """Ask ``trigger: snapshot`` events of what the snapshot found; False while there is more for the next Kafka transaction.
@@ -409,13 +452,6 @@ class Pipeline:
             self._observe(Observed(snapshot, [], touched, self._records[start:], snapshot=True))
         return len(rows) == room
 
-    def _seeded_tables(self, numbers: Iterable[int]) -> None:
-        before = len(self._seeded)
-        self._seeded.update(numbers)
-        if len(self._seeded) != before:
-            names = sorted(self._table_names[one] for one in self._seeded)
-            self._state.put_meta(_SEEDED, msgspec.json.encode(names))
-
     # -- transactions --------------------------------------------------------------------------------------------------
 
     def _apply(self, transaction: SourceTransaction) -> None:
@@ -445,6 +481,10 @@ class Pipeline:
     def _transaction(self, transaction: SourceTransaction) -> tuple[list[NetChange], list[Touched]]:
         lap = self._lap
         self._snapshot_done()
+        is_new_run = transaction.run not in ("", self._run)
+        for ghost in self._seeding.ghosts(is_new_run=is_new_run):
+            self._publish_difference(ghost, self._commit_position)
+        self._run = transaction.run or self._run
         self._event_time_ms = max(self._event_time_ms, transaction.ts_ms)
         self._end_offset = transaction.offset
         self._commit_position = transaction.position
@@ -458,6 +498,11 @@ class Pipeline:
             return [], []
         if self._truncate is not None:
             transaction.changes = self._truncate.before(transaction.changes, self.partitions)
+        if self._seen.missing:
+            self._seen.see(transaction.changes)
+        if self._decode.has_sparse:
+            self._seen.check(transaction.changes)
+        self._collapse.created = 0 if transaction.cut else self._state.layout
         net = self._collapse.transaction(transaction.changes, transaction.position, self._state)
         lap("collapse")
         if not net:
@@ -465,6 +510,9 @@ class Pipeline:
         windowed: list[Affected] = []
         touched = self._aggregate.transaction(net, transaction.position, windowed)
         lap("aggregate")
+        if transaction.cut:
+            counts.incomplete += len(touched)
+            return net, touched
         if windowed and self._windows is not None:
             self._windows.fold(windowed, transaction, self._event_time_ms)
             lap("window")
@@ -477,8 +525,10 @@ class Pipeline:
             lap("encode")
         return net, touched
 
-    def _publish(self, events: list[CanonicalEvent], position: int, event_time_ms: int, commit_time_ms: int) -> None:
-        self._records.extend(self._encode.transaction(events, position, event_time_ms, commit_time_ms))
+    def _publish(
+        self, events: list[CanonicalEvent], position: int, event_time_ms: int, commit_time_ms: int, part: str = ""
+    ) -> None:
+        self._records.extend(self._encode.transaction(events, position, event_time_ms, commit_time_ms, part))
         counts = self._counts.events
         for event in events:
             counts[event.rule.type] = counts.get(event.rule.type, 0) + 1
@@ -553,8 +603,3 @@ def _load_released(state: State, limit: int) -> Released:
     released = Released(limit)
     released.load({int(name[len(_RELEASED) :]): value for name, value in state.metas(_RELEASED)})
     return released
-
-
-def _load_seeded(state: State, tables: Mapping[str, int]) -> set[int]:
-    names = msgspec.json.decode(state.meta(_SEEDED) or b"[]", type=list[str])
-    return {tables[name] for name in names if name in tables}

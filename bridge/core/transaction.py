@@ -32,6 +32,8 @@ class SourceTransaction(msgspec.Struct):
     ts_ms: int
     offset: int
     rejected: list[ChangeEvent]  # records that could not be decoded, those that fill a place among ``changes`` too
+    run: str = ""  # the connector's, that sent its rows; "" where it has none
+    cut: bool = False  # retention may have taken rows of it
 
 
 Item = Seeds | SourceTransaction
@@ -101,6 +103,11 @@ class Pending(msgspec.Struct):
     rejected: list[ChangeEvent] = msgspec.field(default_factory=list)
     conceded: bool = False
     """An operator decided to release it with the rows that lie before ``ends``."""
+
+    @property
+    def run(self) -> str:
+        """The connector's that sent its rows; "" where it has none. Markers do not say (measured)."""
+        return next((change.run for change in self.rows.values()), "")
 
     def take(self, change: ChangeEvent) -> bool:
         """Add a row; False when it was there already (a repeat inside the transaction)."""

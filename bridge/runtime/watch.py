@@ -26,6 +26,7 @@ class Watch(Report):
         self._log = get_logger().bind(source=source)
         self._state = ""
         self._said = 0.0
+        self._unseeded: list[str] = []
         self._incomplete_said = False
 
     def tick(self) -> None:
@@ -46,6 +47,16 @@ class Watch(Report):
         if now - self._said > _RESTORE_LOG_SECONDS:
             self._said = now
             self._log.info("restore", changelog_offset=offset, end_offset=end)
+
+    def unseeded(self, tables: list[str]) -> None:
+        if tables and tables != self._unseeded:
+            self._log.warning(
+                "incomplete",
+                tables=tables,
+                reason="no whole snapshot of them is in the topics: aggregates that are older than the topics fire no events",
+                hint="bridge backfill --signal",
+            )
+        self._unseeded = tables
 
     def steps(self, seconds: dict[str, float]) -> None:
         for step, spent in seconds.items():

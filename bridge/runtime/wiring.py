@@ -22,10 +22,10 @@ def event_topics(mappings: MappingSet) -> list[str]:
     return sorted({rule.topic for mapping in mappings.mappings for rule in mapping.events})
 
 
-def kafka_for(config: Config, source: Source, mappings: MappingSet) -> ConfluentKafka:
-    """The Kafka port of one source. Raises ConfigInvalid."""
+def kafka_for(config: Config, source: Source, mappings: MappingSet, purpose: str = "") -> ConfluentKafka:
+    """The Kafka port of one source; for a ``purpose``, under a name of its own that fences nobody. Raises ConfigInvalid."""
     name = source.settings.name
-    identity = f"{config.application}.{name}"
+    identity = f"{config.application}.{name}{purpose and '.'}{purpose}"
     return ConfluentKafka(
         ClientSettings(
             properties=config.kafka,

@@ -15,14 +15,25 @@ The order that makes it exactly once
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from bridge.core.pipeline import Pipeline
 from bridge.errors import Fenced, Retriable, StateLost
-from bridge.model import Clock, InputPartition, Kafka, MappingSet, Membership, Publisher, Reader, SourceSettings
+from bridge.model import (
+    ChangelogRecord,
+    Clock,
+    InputPartition,
+    Kafka,
+    MappingSet,
+    Membership,
+    Publisher,
+    Reader,
+    SourceSettings,
+)
 from bridge.runtime.crash import crash_point
+from bridge.runtime.evolve import Evolve
 from bridge.runtime.report import Report
 from bridge.runtime.restore import Restore
 from bridge.state.rows import RowState
@@ -77,6 +88,7 @@ class Session:
             self._publisher.open()
             self._restore = Restore(kafka.changelog(), self._state, self._clock, worker.boot, self._report)
             self._restore.run()
+            Evolve(kafka, worker.source, worker.mappings, self._state, self._save, self._alive).run()
             crash_point("after_restore")
             self._pipeline = self._new_pipeline(worker)
         except BaseException:
@@ -93,8 +105,22 @@ class Session:
         partitions = reader.partitions()
         pipeline = Pipeline(worker.source, worker.mappings, self._state, partitions, self._lap)
         known = pipeline.inputs()
-        pipeline.start_at(reader.seek({partition: known.get(partition, -1) for partition in partitions}))
+        begins = reader.seek({partition: known.get(partition, -1) for partition in partitions})
+        pipeline.start_at(begins, reader.ends())
+        if known or any(begins.values()):
+            self._report.unseeded(pipeline.unseeded())
         return pipeline
+
+    def _alive(self) -> None:
+        if not self._membership.poll():
+            raise Fenced("the consumer group gave the source to another process")
+        self._report.tick()
+
+    def _save(self, more: Sequence[ChangelogRecord]) -> None:
+        """A part of the state, which nothing is published with."""
+        self._alive()
+        offset = self._publisher.publish([], [*self._state.take_changes(), *more], {})
+        self._state.committed(self._restore.stamp(offset))
 
     def close(self) -> None:
         """Let go of everything; what was not committed is gone."""
@@ -106,8 +132,7 @@ class Session:
 
     def cycle(self) -> None:
         """One round: read, receive, and commit when it is due. Raises Fenced, Retriable, StateLost and what stops."""
-        if not self._membership.poll():
-            raise Fenced("the consumer group gave the source to another process")
+        self._alive()
         reader, pipeline, limits = self._reader, self._pipeline, self._limits
         self._lapped = self._clock.now()
         records = reader.read(limits.read_records_max, 0.02 if pipeline.pending else 0.1)
