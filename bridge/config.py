@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ import msgspec
 
 from bridge.core.connectors import CONNECTORS, refusal
 from bridge.errors import ConfigInvalid
+from bridge.formats.registry import RegistrySettings
 from bridge.kafka.settings import DENIED
 from bridge.located_yaml import Located, parse
 from bridge.mapping import catalog
 from bridge.mapping.catalog import Catalog
 from bridge.mapping.tokens import Tokenise, keyed
-from bridge.model import Database, Diagnostic, SourceSettings
+from bridge.model import MODES, MONEY_DIGITS_MAX, ConnectRest, Database, Diagnostic, Modes, SourceSettings
 from bridge.runtime.worker import Limits
 
 _NAME = {"type": "string", "pattern": r"^[A-Za-z0-9_-]{1,80}$"}
@@ -35,6 +37,16 @@ _SECONDS = {"type": "number", "exclusiveMinimum": 0}
 def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
 
+
+def key(name: str) -> str:
+    """The config's key for a property of the connector."""
+    return name.replace(".", "_")
+
+
+_MODES = {
+    key(name): {"enum": list(allowed)} if allowed else {"type": "integer", "minimum": 0, "maximum": MONEY_DIGITS_MAX}
+    for name, (_, allowed) in MODES.items()
+}
 
 SCHEMA: dict[str, Any] = _object(
     {
@@ -55,10 +67,18 @@ SCHEMA: dict[str, Any] = _object(
                     "transaction_topic": _TOPIC,
                     "log": _TOPIC,
                     "signal_table": {"type": "string", "minLength": 1},
+                    "heartbeat_table": {"type": "string", "minLength": 1},
                     "catalog": {"type": "string", "minLength": 1},
-                    "decimal_handling_mode": {"enum": ["precise", "string", "double"]},
+                    "snapshot_changes": {"enum": ["report", "publish", "stop"]},
+                    **_MODES,
                     "dead_letter_topic": _TOPIC,
                     "changelog_topic": _TOPIC,
+                    "tables": {
+                        "type": "object",
+                        "additionalProperties": _object(
+                            {"filtered": {"type": "boolean"}, "truncate": {"enum": ["report", "stop", "forget"]}}
+                        ),
+                    },
                     "database": _object(
                         {
                             "host": {"type": "string", "minLength": 1},
@@ -72,11 +92,28 @@ SCHEMA: dict[str, Any] = _object(
                         },
                         "database",
                     ),
+                    "connect": _object(
+                        {
+                            "url": {"type": "string", "pattern": r"^https?://[^@\s]+$"},
+                            "user": {"type": "string", "minLength": 1},
+                            "password": {"type": "string"},
+                        },
+                        "url",
+                    ),
                 },
                 "connector",
             ),
         },
         "mappings": {"type": "string", "minLength": 1},
+        "registry": _object(
+            {
+                "url": {"type": "string", "pattern": "^https?://"},
+                "user": {"type": "string", "minLength": 1},
+                "password": {"type": "string"},
+                "ca": {"type": "string", "minLength": 1},
+            },
+            "url",
+        ),
         "tokens": _object({"key_id": _NAME, "key": {"type": "string", "minLength": 1}}, "key_id", "key"),
         "state": _object({"directory": {"type": "string", "minLength": 1}}),
         "http": _object({"host": {"type": "string"}, "port": {"type": "integer", "minimum": 0, "maximum": 65535}}),
@@ -121,7 +158,10 @@ class Source(msgspec.Struct, frozen=True):
     changelog_topic: str
     catalog: Catalog | None
     catalog_file: Path | None = None
-    database: Database | None = None  # for `bridge introspect` and `bridge init` alone
+    tables: tuple[str, ...] = ()  # those that the config says something of
+    heartbeat_table: str = ""  # what heartbeat.action.query writes: `bridge check` wants it for windows
+    database: Database | None = None  # for `bridge introspect`, `bridge init` and `bridge doctor` alone
+    connect: ConnectRest | None = None  # for `bridge doctor` alone
 
     @property
     def owner_topic(self) -> str:
@@ -145,6 +185,7 @@ class Config(msgspec.Struct, frozen=True):
     limits: Limits
     session_timeout_seconds: float
     transaction_timeout_seconds: float
+    registry: RegistrySettings | None = None  # where schemas of Avro and Protobuf records are
     tokenise: Tokenise | None = None  # what stands for personal data; None where the config has no key
     secrets: tuple[str, ...] = ()
     """Texts from outside the file under a key that names a secret: they appear in no log."""
@@ -269,7 +310,25 @@ def _source_problems(located: Located) -> list[Diagnostic]:
             text = f"sources.{name}: {missing!r} is missing"
             hint = "the connector writes BEGIN and END to <topic.prefix>.transaction when provide.transaction.metadata=true"
             problems.append(located.diagnostic("C003", text, located.index(path, key=True), hint))
+        problems += _filter_problems(located, source, path)
     return problems
+
+
+def _filter_problems(located: Located, source: dict[str, Any], path: tuple[str | int, ...]) -> list[Diagnostic]:
+    tables = source.get("tables")
+    if "log" in source or not isinstance(tables, dict):
+        return []
+    hint = "route rows and markers into one log (see README), or let the connector send every row"
+    return [
+        located.diagnostic(
+            "C013",
+            f"{table} cannot be filtered: with a topic per table only END's counts tell when a transaction is whole",
+            located.index((*path, "tables", table, "filtered")),
+            hint,
+        )
+        for table, policy in tables.items()
+        if isinstance(policy, dict) and policy.get("filtered") is True
+    ]
 
 
 # -- text from outside -------------------------------------------------------------------------------------------------
@@ -361,9 +420,12 @@ def _config(data: dict[str, Any], catalogs: dict[str, Catalog], base: Path) -> C
         name: Source(
             _settings(name, source, parts["errors"] | core),
             source.get("changelog_topic", f"{application}.{name}.changelog"),
-            catalogs.get(name),
+            _as_sent(source, catalogs.get(name)),
             base / source["catalog"] if "catalog" in source else None,
+            tuple(source.get("tables", ())),
+            source.get("heartbeat_table", ""),
             _database(source),
+            ConnectRest(**source["connect"]) if "connect" in source else None,
         )
         for name, source in data["sources"].items()
     }
@@ -382,15 +444,39 @@ def _config(data: dict[str, Any], catalogs: dict[str, Catalog], base: Path) -> C
         Limits(**limits),
         session,
         transaction,
+        _registry(data.get("registry"), base),
         _tokenise(data.get("tokens")),
     )
+
+
+def _as_sent(source: dict[str, Any], found: Catalog | None) -> Catalog | None:
+    """The types as the connector sends them: decimals are doubles in that mode."""
+    return catalog.as_doubles(found) if found and source.get("decimal_handling_mode") == "double" else found
+
+
+def _registry(given: dict[str, str] | None, base: Path) -> RegistrySettings | None:
+    if given is None:
+        return None
+    ca = {"ca": str(base / given["ca"])} if "ca" in given else {}
+    return RegistrySettings(**(given | ca))
 
 
 def _tokenise(tokens: dict[str, str] | None) -> Tokenise | None:
     return None if tokens is None else keyed(tokens["key_id"], tokens["key"].encode())
 
 
+def unknown_tables(path: Path, source: str, tables: Collection[str], mapped: Collection[str]) -> list[Diagnostic]:
+    """Of a source's ``tables`` those that no mapping reads: what is said of them would pass in silence."""
+    hint = f"mapped: {', '.join(sorted(mapped))}"
+    return [
+        Diagnostic("C014", f"sources.{source}.tables: no mapping reads {table}", str(path), hint=hint)
+        for table in sorted(set(tables) - set(mapped))
+    ]
+
+
 def _settings(name: str, source: dict[str, Any], common: dict[str, Any]) -> SourceSettings:
+    tables = source.get("tables", {})
+    truncate = {table: policy.get("truncate", "report") for table, policy in tables.items()}
     return SourceSettings(
         name=name,
         connector=source["connector"],
@@ -398,8 +484,11 @@ def _settings(name: str, source: dict[str, Any], common: dict[str, Any]) -> Sour
         transaction_topic=source.get("transaction_topic", ""),
         log=source.get("log", ""),
         signal_table=source.get("signal_table", "debezium_signal"),
-        decimal_handling_mode=source.get("decimal_handling_mode", "precise"),
+        modes=Modes().told({name: source[key(name)] for name in MODES if key(name) in source}),
         dead_letter_topic=source.get("dead_letter_topic", f"{name}.DLT"),
+        snapshot_changes=source.get("snapshot_changes", "report"),
+        filtered=frozenset(table for table, policy in tables.items() if policy.get("filtered")),
+        truncate={table: policy for table, policy in truncate.items() if policy != "report"},
         **common,
     )
 

@@ -9,12 +9,15 @@
     │  └ Untranslatable              a unit that a mapping cannot translate
     ├ TransactionIncomplete          stop and name what is missing; an operator decides (exit 65)
     ├ HistoryWentBack                stop: the database's history is another one (exit 65)
+    ├ SnapshotDiffers                stop, by policy: a snapshot shows that changes were missed (exit 65)
+    ├ ColumnGone                     stop: a used column is not in the source's rows any more (exit 65)
     ├ Retriable                      abort the Kafka transaction, back off, restore from the checkpoint
     ├ Fenced                         another process owns the source: drop work, stand by
     ├ StateLost                      discard the local store, restore from the changelog
     └ Fatal                          stop with a non-zero exit and the command that helps (exit 70)
 
-Foreign errors (confluent_kafka, lmdb, OSError) are translated at one border: ``bridge.kafka.errors`` and ``bridge.state``.
+Foreign errors (confluent_kafka, lmdb, OSError) are translated at one border: ``bridge.kafka.errors``, ``bridge.formats``
+and ``bridge.state``.
 Messages never quote row values: they may hold personal data.
 """
 
@@ -97,6 +100,16 @@ class TransactionIncomplete(BridgeError):
 
 class HistoryWentBack(BridgeError):
     code = "B302"
+    exit_code = 65
+
+
+class SnapshotDiffers(BridgeError):
+    code = "B306"
+    exit_code = 65
+
+
+class ColumnGone(BridgeError):
+    code = "B307"
     exit_code = 65
 
 

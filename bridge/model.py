@@ -93,6 +93,12 @@ class PlainRecord(msgspec.Struct, gc=False):
         return (1, self.timestamp_ms)
 
 
+class TranslatedRecord(PlainRecord, kw_only=False, gc=False):
+    """A record that came in another format than JSON: ``original`` holds its own bytes, for a dead letter."""
+
+    original: InboundRecord | None = None
+
+
 class OutboundRecord(NamedTuple):
     """What Kafka gets for a canonical event or a dead letter: the same bytes every time."""
 
@@ -182,6 +188,22 @@ class EventRule(msgspec.Struct, frozen=True):
     triggers: frozenset[str] = frozenset({"change"})  # change: a source transaction; snapshot: found by the initial one
 
 
+COARSE: Final = frozenset({"mysql", "mariadb"})  # connectors whose commit times are whole seconds
+LEAST_QUIET_MS: Final = 2000  # of a window there: less could close between two statements
+
+
+class Window(msgspec.Struct, frozen=True):
+    """The unit of work of code that commits after each statement. Times in ms of event time.
+
+    ``until`` is called as an ``EventRule.when`` is, with the model as ``after`` and nothing else.
+    """
+
+    quiet: int  # it closes so long after its last change ...
+    at_most: int  # ... and so long after its first
+    until: Callable[..., bool] | None = None  # ... or with the commit after which this holds
+    columns: dict[str, tuple[int, ...]] = {}  # by table: the slots whose changes count, those that the mapping uses
+
+
 class Mapping(msgspec.Struct, frozen=True):
     """A compiled mapping file: one aggregate of one source."""
 
@@ -197,6 +219,7 @@ class Mapping(msgspec.Struct, frozen=True):
     tokens: bool = False  # its events hold tokens, which need a key
     on_change: tuple[EventRule, ...] = ()  # those of ``events`` that a source transaction asks
     on_snapshot: tuple[EventRule, ...] = ()  # those that are asked once of what the initial snapshot found
+    window: Window | None = None  # None: the unit of work is a source transaction
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -207,6 +230,23 @@ class Layout(msgspec.Struct, frozen=True):
     types: tuple[str, ...] = ()  # declared source types (catalog), "" where unknown; same length as columns
 
 
+class Cascade(msgspec.Struct, frozen=True):
+    """A foreign key of the catalog whose action changes rows, ``columns`` of ``table`` referring to ``to`` of ``parent``.
+
+    Column numbers are slots of the tables' layouts, pairwise, ``names`` what they are called. Actions: cascade, set null,
+    '' for none that changes rows.
+    """
+
+    table: str
+    columns: tuple[int, ...]
+    names: tuple[str, ...]
+    parent: str
+    to: tuple[int, ...]
+    to_names: tuple[str, ...]
+    on_delete: str
+    on_update: str
+
+
 class MappingSet(msgspec.Struct, frozen=True):
     """Every mapping of one source, compiled together because they share the layouts."""
 
@@ -214,6 +254,36 @@ class MappingSet(msgspec.Struct, frozen=True):
     mappings: tuple[Mapping, ...]
     layouts: dict[str, Layout]
     digest: str  # hash of the mapping files' content, for the checkpoint
+    cascades: tuple[Cascade, ...] = ()  # of a source whose log does not have them
+
+
+class Modes(msgspec.Struct, frozen=True):
+    """How the connector writes what JSON does not show: needed where records have no inline schema.
+
+    ``time``: "" is the connector's default. BIGINT UNSIGNED, intervals and hstore show by themselves in which mode they are.
+    """
+
+    decimal: str = "precise"
+    time: str = ""
+    binary: str = "bytes"
+    money_digits: int = 2
+
+    def told(self, given: dict[str, Any]) -> Modes:
+        """With what is given by the connector's own property names."""
+        return msgspec.structs.replace(self, **{MODES[name][0]: value for name, value in given.items()})
+
+
+# The connector's properties: the field of Modes, and what it may be; () for a small number.
+MODES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "decimal.handling.mode": ("decimal", ("precise", "string", "double")),
+    "time.precision.mode": (
+        "time",
+        ("adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds"),
+    ),
+    "binary.handling.mode": ("binary", ("bytes", "base64", "base64-url-safe", "hex")),
+    "money.fraction.digits": ("money_digits", ()),
+}
+MONEY_DIGITS_MAX = 18
 
 
 class SourceSettings(msgspec.Struct, frozen=True):
@@ -225,12 +295,15 @@ class SourceSettings(msgspec.Struct, frozen=True):
     transaction_topic: str = ""
     log: str = ""
     signal_table: str = "debezium_signal"
-    decimal_handling_mode: str = "precise"
+    modes: Modes = Modes()
     dead_letter_topic: str = ""
     released_positions_max: int = 1_000_000
     max_share: float = 0.5
     of_last: int = 200
     transaction_rows_in_memory_max: int = 20_000  # of one source transaction; more go through temporary files
+    filtered: frozenset[str] = frozenset()  # tables whose rows the connector drops some of: END's counts say nothing
+    truncate: dict[str, str] = {}  # tables whose policy is not `report`: stop | forget
+    snapshot_changes: str = "report"  # what becomes of a seed that is not what the state says: report | publish | stop
     found_at_once: int = 10_000  # aggregates of the initial snapshot that one Kafka transaction tells of
 
 
@@ -253,6 +326,18 @@ class Database(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         """Without the password."""
         return f"Database({self.connector}://{self.user}@{self.host}:{self.port or ''}/{self.database})"
+
+
+class ConnectRest(msgspec.Struct, frozen=True):
+    """Kafka Connect's REST interface."""
+
+    url: str
+    user: str = ""
+    password: str = ""
+
+    def __repr__(self) -> str:
+        """Without the password."""
+        return f"ConnectRest({self.url})"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 from confluent_kafka.admin import AdminClient
 
-from deploy.stack import SIGNAL_TABLE, Stack, StackError
+from deploy.stack import HEARTBEAT_TABLE, SIGNAL_TABLE, Stack, StackError
 from deploy.stack.dist import REPOSITORY, STACK_DIRECTORY
 from deploy.stack.process import Command, Server, free_ports, run, start, wait_until
 from legacy_demo import workload
@@ -31,9 +31,10 @@ from legacy_demo.watch import EventWatcher, InputWatcher
 
 HOME = STACK_DIRECTORY / "run" / "demo"
 PREFIX = "shop"
-INPUT_TOPICS = [f"{PREFIX}.{table}" for table in workload.TABLES]
+TABLES = (*workload.TABLES, *workload.COMPLAINT_TABLES)
+INPUT_TOPICS = [f"{PREFIX}.{table}" for table in TABLES]
 TRANSACTION_TOPIC = f"{PREFIX}.transaction"
-EVENT_TOPIC = "sales.orders"
+EVENT_TOPICS = ["sales.orders", "sales.complaints"]
 SNAPSHOT_SECONDS = 60
 STALLED_SECONDS = 30
 LINE_SECONDS_TERMINAL, LINE_SECONDS_FILE = 0.25, 5.0
@@ -135,6 +136,7 @@ def bridge_config(stack: Stack, home: Path) -> dict[str, Any]:
                 "topics": INPUT_TOPICS,
                 "transaction_topic": TRANSACTION_TOPIC,
                 "signal_table": SIGNAL_TABLE,
+                "heartbeat_table": HEARTBEAT_TABLE,
             }
         },
         "mappings": str(REPOSITORY / "mappings" / "demo"),
@@ -168,7 +170,7 @@ class Demo:
             cleanup.push(self._end_processes)
             self._prepare()
             rows = cleanup.enter_context(InputWatcher(self.stack.bootstrap, INPUT_TOPICS, TRANSACTION_TOPIC))
-            events = cleanup.enter_context(EventWatcher(self.stack.bootstrap, [EVENT_TOPIC]))
+            events = cleanup.enter_context(EventWatcher(self.stack.bootstrap, EVENT_TOPICS))
             self._work(rows, events)
             self._wait_for_the_last(rows, events)
             facts = read_ledger(self.ledger)
@@ -207,7 +209,7 @@ class Demo:
         self.screen.say("creating the legacy schema, with a few old orders")
         workload.create_schema(self.stack.postgres)
         self.screen.say("registering Debezium, waiting for its snapshot")
-        self.stack.register("legacy", self.stack.debezium_postgres(PREFIX, workload.TABLES))
+        self.stack.register("legacy", self.stack.debezium_postgres(PREFIX, TABLES))
         self._wait_for_topics([*INPUT_TOPICS, TRANSACTION_TOPIC])
         (self.home / "bridge.yaml").write_text(yaml.safe_dump(bridge_config(self.stack, self.home), sort_keys=False))
         self.bridge.command("topics", "--create")
@@ -247,24 +249,38 @@ class Demo:
         options, database = self.options, self.stack.postgres
         numbers = ["--clerks", str(options.clerks), "--seed", str(options.seed)]
         limits = ["--rate", str(options.rate), "--seconds", str(options.seconds)]
-        arguments = [sys.executable, "-m", "legacy_demo.workload", "--ledger", str(self.ledger), *numbers, *limits]
+        arguments = [
+            sys.executable,
+            "-m",
+            "legacy_demo.workload",
+            "--ledger",
+            str(self.ledger),
+            "--complaints",
+            *numbers,
+            *limits,
+        ]
         names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
         environment = {names[name]: str(value) for name, value in database.items()}
         log = self.home / "logs" / "workload.log"
         return start(Command("workload", arguments, log, REPOSITORY, environment=environment), detached=False)
 
     def _wait_for_the_last(self, rows: InputWatcher, events: EventWatcher) -> None:
-        """One order more: when its event is out, whatever belongs before it is out too, or will never be."""
+        """One order more: when its event is out, whatever belongs before it is out too, or will never be. But complaints
+        that were left lying wait for a heartbeat after their window's end.
+        """
         key = workload.place_last_order(self.stack.postgres, self.ledger, self.options.clerks, self.options.seed)
-        self.screen.say("the clerks went home; waiting for the last order's event")
+        self.screen.say(
+            "the clerks went home; waiting for the last order's event, and for complaints that were left lying"
+        )
+        wanted = {key, *(fact.key for fact in read_ledger(self.ledger))}
         moved, seen = time.monotonic(), (0, 0)
-        while key not in events.keys and time.monotonic() - moved < STALLED_SECONDS:
+        while not wanted <= events.keys and time.monotonic() - moved < STALLED_SECONDS:
             self.bridge.must_live()
             self._live(rows, events)
             if seen != (rows.row_changes, len(events.events)):
                 moved, seen = time.monotonic(), (rows.row_changes, len(events.events))
-            wait_until(lambda: key in events.keys, 0.1)
-        if key not in events.keys:
+            wait_until(lambda: wanted <= events.keys, 0.1)
+        if not wanted <= events.keys:
             self.screen.say(
                 f"nothing came for {STALLED_SECONDS} s; the end of the bridge's log:\n{self.bridge.log_tail()}"
             )

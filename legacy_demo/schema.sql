@@ -37,6 +37,22 @@ CREATE TABLE t_pay (
     upd_ts    timestamptz  NOT NULL DEFAULT now()
 );
 
+-- Complaints: the oldest screen of all. It commits after each statement.
+CREATE TABLE t_cmpl (
+    cmpl_no   bigint       PRIMARY KEY,
+    ord_no    bigint       NOT NULL,
+    st        char(1)      NOT NULL DEFAULT 'E',   -- E being entered, R registered
+    upd_ts    timestamptz  NOT NULL DEFAULT now()
+);
+
+CREATE TABLE t_cmpl_line (
+    cmpl_no   bigint       NOT NULL,
+    line_no   integer      NOT NULL,
+    itm_cd    char(8)      NOT NULL,
+    qty       integer      NOT NULL,
+    PRIMARY KEY (cmpl_no, line_no)
+);
+
 -- Nobody outside reads it, and it is not captured.
 CREATE TABLE t_audit (
     aud_no    bigint       GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -59,6 +75,10 @@ CREATE TABLE IF NOT EXISTS debezium_heartbeat (
 INSERT INTO t_cust (cust_no, cust_nm, email, cust_tier)
 SELECT n, 'Customer ' || n, 'customer' || n || '@example.com', CASE WHEN n % 5 = 0 THEN 'G' ELSE 'S' END
 FROM generate_series(1, 50) n;
+
+-- An old complaint.
+INSERT INTO t_cmpl (cmpl_no, ord_no, st) VALUES (1, 3, 'R');
+INSERT INTO t_cmpl_line (cmpl_no, line_no, itm_cd, qty) VALUES (1, 1, 'OLD-1', 1);
 
 -- 24 old orders, six in each of four states, with two lines each.
 INSERT INTO t_ord (ord_no, rec_typ, ord_stat, tot_cents, cur, cust_no, plc_dt)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import random
 import signal
 import sys
 import threading
@@ -21,9 +22,12 @@ from pathlib import Path
 import psycopg
 
 from legacy_demo.clerk import Clerk, Cursor, Fact
+from legacy_demo.complaints import Complaints
 
 SCHEMA = Path(__file__).with_name("schema.sql")
 TABLES = ("public.t_cust", "public.t_ord", "public.t_ord_line", "public.t_pay")  # those that are captured
+COMPLAINT_TABLES = ("public.t_cmpl", "public.t_cmpl_line")  # and those of the screen without transactions
+COMPLAINTS_SHARE = 0.02  # of what a clerk does
 
 
 class Ledger:
@@ -61,6 +65,7 @@ class Plan:
     seconds: float | None = None
     transactions: int | None = None
     seed: int = 1
+    complaints: bool = False  # clerks also work at the screen that commits after each statement
 
 
 def create_schema(database: Mapping[str, str | int]) -> None:
@@ -114,6 +119,9 @@ def _shift(
 ) -> Work:
     work, db = Work(), connection.cursor()
     clerk.adopt(db)
+    complaints, chance = Complaints(clerk.number, plan.seed), random.Random(f"{plan.seed}/{clerk.number}")
+    if plan.complaints:
+        complaints.adopt(db)
     connection.commit()
     together.wait()
     started = time.monotonic()
@@ -125,6 +133,11 @@ def _shift(
             break
         if stop.wait(max(0.0, due - time.monotonic())):
             break
+        if plan.complaints and chance.random() < COMPLAINTS_SHARE:
+            facts = complaints.take(db, connection.commit)
+            ledger.write(facts)
+            work += Work(committed=1, facts=len(facts))
+            continue
         work += one_transaction(connection, db, clerk, ledger)
     return work
 
@@ -161,13 +174,16 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="how long")
     parser.add_argument("--transactions", type=int, help="how many")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--complaints", action="store_true", help="complaints too, by code that commits after each statement"
+    )
     options = parser.parse_args()
     if options.create:
         create_schema({})
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())
-    plan = Plan(options.clerks, options.rate, options.seconds, options.transactions, options.seed)
+    plan = Plan(options.clerks, options.rate, options.seconds, options.transactions, options.seed, options.complaints)
     print(json.dumps(asdict(run({}, options.ledger, plan, stop))))
     return 0
 

@@ -27,6 +27,7 @@ from tests.sim.workload import Features
 from tests.sim.world import Chaos, World, source_settings
 
 SEED_SECONDS = 20
+MARIADB_SHARE = 0.35
 REPORTED = (
     "bridge crash",
     "take-over",
@@ -41,12 +42,16 @@ REPORTED = (
     "spooled",
     "parked aggregate",
     "single log",
+    "windows",
+    "mariadb",
+    "BEGIN without END",
+    "cascaded change",
 )
 
 
 def run_seed(seed: int) -> Counter[str]:
     """One seed. Raises AssertionError, or what the bridge raised. Returns what it reached."""
-    scenario = make_scenario(seed)
+    scenario = make_scenario(seed, mariadb=Random(f"dialect/{seed}").random() < MARIADB_SHARE)
     rng = Random(f"chaos/{seed}")
     rough = _run(scenario, Chaos.random(rng), f"{seed}/rough")
     published = judge(rough.broker, scenario.truth)
@@ -62,14 +67,13 @@ def _run(scenario: Scenario, chaos: Chaos, seed: str) -> World:
     return world
 
 
-@cache
-def _compiled(*has: bool) -> MappingSet:
-    taxes, payment, customer, soft_delete, listed = has
-    return compiled(Features(taxes=taxes, payment=payment, customer=customer, soft_delete=soft_delete, listed=listed))
+_compiled = cache(compiled)
+# what the mapping depends on
+_SAID = ("taxes", "payment", "customer", "soft_delete", "listed", "window", "until", "mariadb", "cascades")
 
 
 def mappings_for(features: Features) -> MappingSet:
-    return _compiled(features.taxes, features.payment, features.customer, features.soft_delete, features.listed)
+    return _compiled(Features(**{name: getattr(features, name) for name in _SAID}))
 
 
 def _reached(scenario: Scenario, world: World) -> Counter[str]:
@@ -77,6 +81,10 @@ def _reached(scenario: Scenario, world: World) -> Counter[str]:
     reached["seeds overlapping live changes"] += scenario.seeds_overlap_live_changes()
     reached["parked aggregate"] += bool(scenario.truth.parked)
     reached["single log"] += scenario.layout.single_log
+    reached["windows"] += scenario.features.window is not None
+    reached["mariadb"] += scenario.features.mariadb
+    changes = (change for transaction in scenario.database.transactions for change in transaction.changes)
+    reached["cascaded change"] += any(change.silent for change in changes)
     reached["events"] += len(scenario.truth.events)
     reached["source transactions"] += len(scenario.database.transactions)
     return reached

@@ -95,3 +95,34 @@ def test_a_before_image_that_cannot_be_read_tells_nothing(before: bytes) -> None
 @pytest.mark.parametrize("key", [DEEP, b'{"num":"="}', b"[]", b"\xff"])
 def test_a_row_is_unknown_where_its_key_tells_nothing(key: bytes) -> None:
     assert TableDecoder(LAYOUT, 0).from_key(key) == (UNKNOWN,) * 3
+
+
+def inline(payload: bytes, tail: bytes = b"}", schema: bytes = b'{"fields":[]}') -> PlainRecord:
+    return PlainRecord(f"shop.{TABLE}", 0, 7, KEY, b'{"schema":%b,"payload":%b%b' % (schema, payload, tail))
+
+
+@pytest.mark.parametrize("tail", [b"}", b" }", b"} ", b',"x":1}', b"", b"x", b"}}"])
+def test_a_record_is_read_alike_whatever_came_before_it(tail: bytes) -> None:
+    """The text of a schema is looked at once; what stands around it is looked at each time."""
+    step = Decode({TABLE: LAYOUT}, CONNECTORS["postgresql"])
+    (alone,) = Decode({TABLE: LAYOUT}, CONNECTORS["postgresql"]).records([inline(row(), tail)], 0)
+    (_, after) = step.records([inline(row()), inline(row(), tail)], 0)
+    assert isinstance(alone, ChangeEvent)
+    assert isinstance(after, ChangeEvent)
+    assert (after.op, after.after) == (alone.op, alone.after)
+
+
+def test_a_schema_that_changes_is_learnt() -> None:
+    """Of two rows with one schema and one with another, each has its own types."""
+    typed = json.dumps(
+        {"fields": [{"field": "after", "fields": [{"field": "num", "name": DECIMAL, "parameters": {"scale": "2"}}]}]},
+        separators=(",", ":"),
+    ).encode()
+    records = [inline(row()), inline(row(), schema=typed), inline(row(), schema=typed), inline(row())]
+    found = Decode({TABLE: LAYOUT}, CONNECTORS["postgresql"]).records(list(records), 0)
+    assert [one.after[1] for one in found if isinstance(one, ChangeEvent) and one.after] == [
+        "AA==",
+        "0.00",
+        "0.00",
+        "AA==",
+    ]

@@ -28,7 +28,7 @@ class Source:
         directory = CAPTURES / "mappings" / name
         files = [(str(path), path.read_text()) for path in sorted(directory.glob("*.yaml"))]
         self.mappings = load(files, SOURCES[name])
-        self.settings = settings_for(self.records, SOURCES[name], "precise", "dead")
+        self.settings = settings_for(self.records, SOURCES[name], "dead")
         self.kept = [r for r in self.records if r.offset_number < (without or {}).get(r.topic_name, 1 << 60)]
         self.broker = self._broker()
 
@@ -127,7 +127,10 @@ def test_foreign_records_and_broken_texts_are_recorded_too(tmp_path: Path) -> No
     assert summary.records == len(source.records) + 1
     assert summary.not_text == 2
     last = json.loads(next(line for line in (tmp_path / "all.jsonl").read_text().splitlines() if "no JSON" in line))
-    assert last["headers"] == [["h", "\ufffd"], ["n", None]]
+    assert last["key"] == {"base64": "/w=="}
+    assert last["headers"] == [["h", {"base64": "/g=="}], ["n", None]]
+    (read,) = [r for r in read_captures([str(tmp_path / "all.jsonl")]) if r.value_bytes == b"no JSON"]
+    assert (read.key_bytes, read.header_list) == (b"\xff", [("h", b"\xfe"), ("n", None)])
 
 
 def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:

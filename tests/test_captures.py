@@ -36,8 +36,8 @@ from bridge.state.store import MemoryStore
 ROOT = Path(__file__).resolve().parents[1]
 CAPTURES = ROOT / "tests" / "captures"
 GOLDEN = ROOT / "tests" / "golden"
-SOURCES = {"postgres": "shop", "crash": "crash", "restart": "depot"}
-CATALOG = ["--catalog", str(CAPTURES / "mappings" / "postgres.catalog.yaml")]
+SOURCES = {"postgres": "shop", "crash": "crash", "restart": "depot", "mariadb": "shop", "mariadb-restart": "depot"}
+CATALOGS = {name: CAPTURES / "mappings" / f"{name}.catalog.yaml" for name in ("postgres", "mariadb")}
 SEEDS = 12
 
 Row = dict[str, Any]
@@ -48,7 +48,7 @@ def transform(name: str, *captures: str, stdin: bytes | None = None) -> subproce
     """`bridge transform` as a user would run it."""
     command = [sys.executable, "-m", "bridge", "transform", *(captures or [str(CAPTURES / f"{name}.jsonl.gz")])]
     command += ["--mappings", str(CAPTURES / "mappings" / name), "--source", SOURCES[name]]
-    command += CATALOG if name == "postgres" else []
+    command += ["--catalog", str(CATALOGS[name])] if name in CATALOGS else []
     return subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, check=False, timeout=120)
 
 
@@ -244,7 +244,7 @@ class Drive:
 
     def __init__(self, name: str, captured: list[PlainRecord], mappings: MappingSet, seed: int) -> None:
         self.dice = random.Random(f"{name}-{seed}")
-        self.settings: SourceSettings = settings_for(captured, SOURCES[name], "precise", "dead")
+        self.settings: SourceSettings = settings_for(captured, SOURCES[name], "dead")
         self.mappings = mappings
         self.queues: dict[InputPartition, list[PlainRecord]] = {}
         for record in captured:
@@ -272,7 +272,7 @@ class Drive:
         self.state.restore(self.changelog, b"")
         self.pipeline = Pipeline(self.settings, self.mappings, self.state, list(self.queues))
         offsets = {place: self.pipeline.checkpoint.inputs().get(place, 0) for place in self.queues}
-        self.pipeline.start_at(offsets)
+        self.pipeline.start_at(offsets, self.ends)
         self.positions = offsets
 
     def run(self) -> list[OutboundRecord]:

@@ -115,7 +115,7 @@ def files_of(name: str) -> list[tuple[str, str]]:
 def test_the_told_events_are_the_published_ones(name: str) -> None:
     """Of every transaction, in order: nothing is told that did not happen, and nothing is left out."""
     records = read_captures([str(CAPTURES / f"{name}.jsonl.gz")])
-    settings = settings_for(records, SOURCES[name], "precise", "dead")
+    settings = settings_for(records, SOURCES[name], "dead")
     mappings, probes = load(files_of(name), SOURCES[name]), Probes()
     probed = load(files_of(name), SOURCES[name], probe=probes)
     partitions = sorted({InputPartition(r.topic_name, r.partition_number) for r in records})
@@ -221,7 +221,7 @@ def explain(
     records = History(f"{KEYS}\n{rows.strip()}").records
     wanted = Wanted(event, transaction)
     explanation = Explanation([("order.yaml", text)], "legacy", catalog, wanted, plain, show_data=show_data)
-    settings, mappings = lenient(settings_for(records, "legacy", "precise", "dead"), explanation.mappings)
+    settings, mappings = lenient(settings_for(records, "legacy", "dead"), explanation.mappings)
     return explanation.tell(settings, over_records(records, settings, mappings, wanted), "the history")
 
 
@@ -361,7 +361,7 @@ def test_an_aggregate_that_is_not_complete() -> None:
     assert len(late) < len(records)
     wanted = Wanted(transaction="701")
     explanation = Explanation([("order.yaml", MAPPING)], "legacy", None, wanted, plain, show_data=False)
-    settings, mappings = lenient(settings_for(late, "legacy", "precise", "dead"), explanation.mappings)
+    settings, mappings = lenient(settings_for(late, "legacy", "dead"), explanation.mappings)
     account = explanation.tell(settings, over_records(late, settings, mappings, wanted), "the history")
     assert only(account).outcome == "incomplete"
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize(
-    ("target", "inputs"), [("yaml", 1500), ("mapping", 700), ("expression", 300), ("decode", 3000)]
+    ("target", "inputs"), [("yaml", 1500), ("mapping", 700), ("expression", 300), ("decode", 3000), ("formats", 300)]
 )
 def test_nothing_escapes(target: str, inputs: int) -> None:
     command = [sys.executable, "-m", "tests.fuzz", "--target", target, "--inputs", str(inputs)]

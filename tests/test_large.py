@@ -49,7 +49,7 @@ class Drive:
         self.spools = 0
         self.state = RowState(MemoryStore(), MAPPINGS, 50, self.new_spool, rows_max)
         self.pipeline = Pipeline(source, MAPPINGS, self.state, list(self.queues), new_spool=self.new_spool)
-        self.pipeline.start_at(self.positions)
+        self.pipeline.start_at(self.positions, self.ends)
         self.read_ahead = read_ahead
         self.ahead = 0  # most rows that were read and not taken
         self.paused: set[InputPartition] = set()

@@ -18,7 +18,9 @@ CATALOG, _ = read((GOLDEN / "catalog.yaml.txt").read_text(), "catalog.yaml")
 
 @pytest.mark.parametrize("code", sorted(CODES))
 def test_golden(code: str) -> None:
-    found = diagnose([(f"{code}.yaml", (GOLDEN / f"{code}.yaml").read_text())], CATALOG)
+    known = None if code == "M041" else CATALOG  # what foreign keys do, only a catalog knows
+    connector = "mariadb" if known is None else ""
+    found = diagnose([(f"{code}.yaml", (GOLDEN / f"{code}.yaml").read_text())], known, connector)
     said = "".join(f"{diagnostic}\n" for diagnostic in found)
     expected = GOLDEN / f"{code}.txt"
     if os.environ.get("UPDATE_GOLDEN"):

@@ -199,7 +199,7 @@ def test_probes_change_no_event(name: str) -> None:
     directory = ROOT / "tests/captures/mappings" / name
     files = [(str(path), path.read_text()) for path in sorted(directory.glob("*.yaml"))]
     records = read_captures([str(ROOT / f"tests/captures/{name}.jsonl.gz")])
-    settings = settings_for(records, source, "precise", "dead")
+    settings = settings_for(records, source, "dead")
     probes = Probes()
     plain, hooked = (
         [

@@ -14,7 +14,22 @@ from importlib import import_module
 from bridge.cli.common import complain
 from bridge.errors import BridgeError
 
-COMMANDS = ("run", "check", "introspect", "init", "test", "transform", "explain", "capture", "topics", "schema")
+COMMANDS = (
+    "run",
+    "check",
+    "introspect",
+    "init",
+    "test",
+    "transform",
+    "explain",
+    "capture",
+    "topics",
+    "doctor",
+    "backfill",
+    "schema",
+    "release",
+    "accept",
+)
 
 
 def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:

@@ -74,7 +74,7 @@ def describe(summary: Summary, path: Path) -> str:
     if summary.left_out:
         text += f"; {summary.left_out} records of transactions that are not whole, or behind the last one, left out"
     if summary.not_text:
-        text += f"; {summary.not_text} texts that are not UTF-8 are changed"
+        text += f"; {summary.not_text} texts that are not UTF-8 stand as base64"
     return text + (f"\nnothing after it: {summary.stopped}" if summary.stopped else "")
 
 

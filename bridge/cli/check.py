@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
+from pathlib import Path
 
 from bridge.cli.common import Mappings, Subparsers, command, mappings, mappings_arguments
 from bridge.cli.output import FORMATS, print_problems
 from bridge.codes import explain
-from bridge.errors import Invalid, MappingInvalid
-from bridge.mapping import examine
+from bridge.errors import ConfigInvalid, Invalid, MappingInvalid
+from bridge.mapping import examine, load
 from bridge.model import Diagnostic
 
 
@@ -44,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
         problems = mistakes(found, arguments.source)
         if any(arguments.strict or not problem.warning for problem in problems):
             raise MappingInvalid(problems)
+        if unusual := unknown(found, arguments.config):
+            raise ConfigInvalid(unusual)
     except Invalid as error:
         if arguments.format == "text":
             raise
@@ -67,12 +70,35 @@ def _explain(code: str) -> int:
     return 0
 
 
+def unknown(found: Mappings, config: Path) -> list[Diagnostic]:
+    """Tables that the config speaks of and no mapping reads; the mappings are sound."""
+    if not found.unusual:
+        return []
+    from bridge.config import unknown_tables  # noqa: PLC0415 - brings Kafka's client
+
+    return [
+        problem
+        for name, tables in found.unusual.items()
+        for problem in unknown_tables(config, name, tables, load(found.files, name, found.catalog(name)).layouts)
+    ]
+
+
 def mistakes(found: Mappings, source: str | None = None) -> list[Diagnostic]:
     """All diagnostics of all mapping files, of one source's if it is named; a source without a mapping is a mistake."""
-    problems, sources = examine(found.files, found.catalog, source)
+    problems, sources = examine(found.files, found.catalog, source, found.connector)
     problems += [
         Diagnostic("M000", f"no mapping file names source {name!r}", str(found.directory))
         for name in ([source] if source else found.catalogs)
         if name not in sources
     ]
+    problems += [_no_heartbeat(name) for name in sorted(found.without_heartbeat) if sources.get(name)]
     return problems
+
+
+def _no_heartbeat(source: str) -> Diagnostic:
+    return Diagnostic(
+        "C020",
+        f"mappings of source {source!r} have windows, and its config names no heartbeat_table",
+        hint="windows close when something commits: in a quiet database only a heartbeat (heartbeat.action.query) does",
+        warning=True,
+    )

@@ -6,14 +6,18 @@ import argparse
 import re
 import sys
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from bridge.cli.output import print_problems
 from bridge.errors import BridgeError, ConfigInvalid, Invalid, MappingInvalid
 from bridge.mapping import examine, load
 from bridge.mapping.catalog import Catalog, read
 from bridge.mapping.tokens import Tokenise, plain
-from bridge.model import Diagnostic, MappingSet
+from bridge.model import MODES, MONEY_DIGITS_MAX, Diagnostic, MappingSet
+
+if TYPE_CHECKING:
+    from bridge.kafka.client import ConfluentKafka
+    from bridge.runtime.verdict import Topics
 
 Subparsers = Any  # argparse keeps its class private
 AGGREGATE: Final = re.compile("^aggregate:", re.MULTILINE)  # whatever its name, this is a mapping
@@ -49,6 +53,39 @@ def config_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def decision_arguments(parser: argparse.ArgumentParser) -> None:
+    """What a decision about one transaction of one source needs."""
+    config_argument(parser)
+    parser.add_argument("--source", metavar="NAME", required=True, help="the source, as the config names it")
+    parser.add_argument(
+        "--position",
+        metavar="OFFSET",
+        type=int,
+        required=True,
+        help="the transaction: the offset of its END, as the error says",
+    )
+
+
+def decision_of(arguments: argparse.Namespace) -> tuple[ConfluentKafka, Topics]:
+    """The Kafka port that a decision is written through, and the source's topics. Raises ConfigInvalid, Fatal."""
+    from bridge.config import load as load_config  # noqa: PLC0415 - brings Kafka's client, which few commands need
+    from bridge.runtime.verdict import Topics, checkpoint_of, refuse_released  # noqa: PLC0415
+    from bridge.runtime.wiring import kafka_for, throwaway_reader  # noqa: PLC0415
+
+    config = load_config(arguments.config)
+    source = config.sources.get(arguments.source)
+    if source is None:
+        hint = f"--source {' | '.join(sorted(config.sources))}"
+        raise ConfigInvalid(
+            [Diagnostic("C012", f"there is no source {arguments.source!r}", str(arguments.config), hint=hint)]
+        )
+    found = mapping_set(config.mappings, arguments.source, source.catalog)
+    kafka = kafka_for(config, source, found)
+    topics = Topics(source.settings, found, throwaway_reader(config, source, "decide"))
+    refuse_released(checkpoint_of(kafka.changelog()), topics.markers, arguments.position)
+    return kafka, topics
+
+
 def mappings_arguments(parser: argparse.ArgumentParser) -> Any:
     """Either the config, or the mapping files themselves: nothing else is needed to work on mappings.
 
@@ -62,16 +99,47 @@ def mappings_arguments(parser: argparse.ArgumentParser) -> Any:
     return where
 
 
+def modes_argument(parser: argparse.ArgumentParser) -> None:
+    """``arguments.mode``: what ``Modes.told`` takes, as pairs."""
+    parser.add_argument(
+        "--mode",
+        metavar="PROPERTY=VALUE",
+        type=_mode,
+        action="append",
+        default=[],
+        help="a property of the connector that records without schemas do not show, such as time.precision.mode=connect;"
+        f" one of {', '.join(MODES)}; may be repeated",
+    )
+
+
+def _mode(text: str) -> tuple[str, str | int]:
+    name, _, value = text.partition("=")
+    if name not in MODES:
+        raise argparse.ArgumentTypeError(f"there is no {name!r}; there are {', '.join(MODES)}")
+    allowed = MODES[name][1]
+    if allowed and value in allowed:
+        return name, value
+    if not allowed and value.isdecimal() and int(value) <= MONEY_DIGITS_MAX:
+        return name, int(value)
+    raise argparse.ArgumentTypeError(f"{name} is {', '.join(allowed) or f'0 to {MONEY_DIGITS_MAX}'}")
+
+
 class Mappings(NamedTuple):
     """Mapping files, and the catalog of each source; with ``anyone``, that is the catalog of whatever source they name."""
 
     directory: Path
     files: list[tuple[str, str]]
     catalogs: dict[str, Catalog | None]
+    connectors: dict[str, str]
     anyone: Catalog | None = None
+    unusual: dict[str, tuple[str, ...]] = {}  # noqa: RUF012 - a NamedTuple's default; tables that the config speaks of
+    without_heartbeat: frozenset[str] = frozenset()  # sources whose config names no heartbeat table
 
     def catalog(self, source: str) -> Catalog | None:
         return self.catalogs.get(source, self.anyone)
+
+    def connector(self, source: str) -> str:
+        return self.connectors.get(source, "")
 
     def only_source(self, named: str | None) -> str:
         """The source that a command works on: the one named, or the only one that there is. Raises MappingInvalid."""
@@ -94,9 +162,13 @@ def mappings(arguments: argparse.Namespace) -> Mappings:
 
         config = load_config(arguments.config)
         catalogs = {name: source.catalog for name, source in config.sources.items()}
-        return Mappings(config.mappings, mapping_files(config.mappings), catalogs)
+        unusual = {name: source.tables for name, source in config.sources.items() if source.tables}
+        silent = frozenset(name for name, source in config.sources.items() if not source.heartbeat_table)
+        connectors = {name: source.settings.connector for name, source in config.sources.items()}
+        found = mapping_files(config.mappings)
+        return Mappings(config.mappings, found, catalogs, connectors, unusual=unusual, without_heartbeat=silent)
     catalog = None if arguments.catalog is None else catalog_file(arguments.catalog)
-    return Mappings(arguments.mappings, mapping_files(arguments.mappings), {}, catalog)
+    return Mappings(arguments.mappings, mapping_files(arguments.mappings), {}, {}, catalog)
 
 
 def catalog_file(path: Path) -> Catalog:

@@ -9,7 +9,7 @@ import sys
 
 import msgspec
 
-from bridge.cli.common import Subparsers, command, mappings, mappings_arguments
+from bridge.cli.common import Subparsers, command, mappings, mappings_arguments, modes_argument
 from bridge.config import load as load_config
 from bridge.explain.explanation import Explanation, from_captures, from_kafka
 from bridge.explain.text import render
@@ -45,11 +45,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--show-data", action="store_true", help="do not mask personal data (pii in catalog and mapping)"
     )
-    parser.add_argument(
-        "--decimal-handling-mode",
-        choices=("precise", "string", "double"),
-        help="with captures: the connector's decimal.handling.mode (default: the config's, or precise)",
-    )
+    modes_argument(parser)
     parser.set_defaults(run=run)
 
 
@@ -64,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         found.files, source, found.catalog(source), wanted, tokenise, show_data=arguments.show_data
     )
     if arguments.captures:
-        account = from_captures(explanation, arguments.captures, config, arguments.decimal_handling_mode)
+        account = from_captures(explanation, arguments.captures, config, dict(arguments.mode))
     else:
         account = from_kafka(explanation, config, _tell)
     if arguments.format == "json":

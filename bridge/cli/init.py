@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bridge.cli.common import Subparsers, command
+from bridge.cli.common import Subparsers, command, modes_argument
+from bridge.model import Modes
 from bridge.scaffold.database import ROWS
 from bridge.scaffold.task import Task, of_config, of_url, work
 
@@ -40,11 +41,7 @@ def add(subparsers: Subparsers) -> None:
         "--rows", metavar="N", type=int, default=ROWS, help=f"of each end of a table of the database (default: {ROWS})"
     )
     parser.add_argument("--zone", metavar="ZONE", help="the time zone of times without one, for example Europe/Paris")
-    parser.add_argument(
-        "--decimal-handling-mode",
-        choices=("precise", "string", "double"),
-        help="the connector's decimal.handling.mode, for --capture (default: the config's, or precise)",
-    )
+    modes_argument(parser)
     parser.add_argument("--force", action="store_true", help="overwrite files that are there already")
     parser.set_defaults(run=run)
 
@@ -59,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.output or task.output,
             task.database,
             tuple(arguments.capture),
-            arguments.decimal_handling_mode or task.decimal_mode,
+            (task.modes or Modes()).told(dict(arguments.mode)),
             tuple(arguments.table),
             arguments.zone,
             arguments.rows,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from bridge.cli.common import Subparsers, command, config_argument, mapping_set
-from bridge.config import load
+from bridge.config import load, unknown_tables
+from bridge.errors import ConfigInvalid
 from bridge.runtime.daemon import Daemon
 
 
@@ -28,4 +29,11 @@ def run(arguments: argparse.Namespace) -> int:
         name: mapping_set(config.mappings, name, source.catalog, config.tokenise)
         for name, source in config.sources.items()
     }
+    unknown = [
+        problem
+        for name, source in config.sources.items()
+        for problem in unknown_tables(arguments.config, name, source.tables, mappings[name].layouts)
+    ]
+    if unknown:
+        raise ConfigInvalid(unknown)
     return Daemon(config, mappings).run()

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import msgspec
 
-from bridge.cli.common import Subparsers, catalog_file, command, mapping_set
+from bridge.cli.common import Subparsers, catalog_file, command, mapping_set, modes_argument
 from bridge.core.encode import cloudevent
 from bridge.core.pipeline import Output
+from bridge.model import Modes
 from bridge.runtime.transform import read_captures, settings_for, transform
 
 _DEAD_LETTERS = "\x00dead letters"  # no topic can have this name
@@ -30,12 +31,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--mappings", metavar="DIR", type=Path, required=True, help="the directory of mapping files")
     parser.add_argument("--source", metavar="NAME", required=True, help="the source that the mappings name")
     parser.add_argument("--catalog", metavar="FILE", type=Path, help="column types, for records without inline schemas")
-    parser.add_argument(
-        "--decimal-handling-mode",
-        choices=("precise", "string", "double"),
-        default="precise",
-        help="the connector's decimal.handling.mode (default: precise)",
-    )
+    modes_argument(parser)
     parser.add_argument(
         "--dead-letters", metavar="FILE", type=Path, help="write what cannot be translated here, as JSON lines"
     )
@@ -47,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     catalog = None if arguments.catalog is None else catalog_file(arguments.catalog)
     mappings = mapping_set(arguments.mappings, arguments.source, catalog)
     records = read_captures(arguments.captures)
-    settings = settings_for(records, arguments.source, arguments.decimal_handling_mode, _DEAD_LETTERS)
+    settings = settings_for(records, arguments.source, _DEAD_LETTERS, Modes().told(dict(arguments.mode)))
     printer = Printer(arguments.dead_letters)
     try:
         for output in transform(records, settings, mappings):
@@ -62,6 +58,7 @@ class Printer:
 
     def __init__(self, dead_letters: Path | None) -> None:
         self._dead = None if dead_letters is None else dead_letters.open("wb")
+        self._open_windows = 0
         self._totals = {"row_changes": 0, "transactions": 0, "events": 0, "dead_letters": 0, "duplicates": 0}
 
     def write(self, output: Output) -> None:
@@ -81,6 +78,7 @@ class Printer:
         counts = output.counts
         self._totals["row_changes"] += counts.row_changes
         self._totals["transactions"] += counts.transactions
+        self._open_windows = counts.open_windows
         self._totals["duplicates"] += counts.duplicates
         self._totals["events"] += sum(counts.events.values())
         for code, count in counts.dead_letters.items():
@@ -92,4 +90,6 @@ class Printer:
         sys.stdout.flush()
         if self._dead is not None:
             self._dead.close()
+        if self._open_windows:
+            print(f"{self._open_windows} window(s) still open: nothing committed after their deadline", file=sys.stderr)
         print(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in self._totals.items()), file=sys.stderr)

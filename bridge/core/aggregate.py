@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from bridge.core.collapse import CREATED, NetChange, Rows, StoredRow
+from bridge.core.collapse import NetChange, Rows, StoredRow
 from bridge.core.joins import Index, Indexes, join_of, same, values_of
 from bridge.core.large import SpooledImages, SpooledMoves, SpooledNets, SpooledRoots
 from bridge.core.spool import NewSpool
@@ -39,7 +39,20 @@ class Touched(msgspec.Struct):
     changes: list[NetChange]
 
 
-class _Plan:
+class Affected(msgspec.Struct):
+    """What one transaction means to a mapping with windows: (root's key before, its key after) → the changes that touch it.
+
+    ``net``: all changes of the transaction; the views are the rows as of before and after it.
+    """
+
+    mapping: int
+    roots: dict[tuple[bytes, bytes], list[NetChange]]
+    net: list[NetChange]
+    then: View
+    now: View
+
+
+class Plan:
     """One alias of a mapping with its indexes resolved."""
 
     __slots__ = ("below", "down", "kids", "number", "parent", "table", "up", "use")
@@ -50,8 +63,8 @@ class _Plan:
         self.table = table
         self.down = down
         self.up = up
-        self.parent: _Plan | None = None
-        self.kids: list[_Plan] = []
+        self.parent: Plan | None = None
+        self.kids: list[Plan] = []
         self.below: set[int] = set()  # tables joined below this alias, but lookups, which both images share
 
 
@@ -62,23 +75,24 @@ class Aggregate:
         self.indexes = Indexes(mapping_set, table_numbers)
         self._rows = rows
         self._seeded = seeded
+        self.since: dict[int, int] = {}  # table → the layout since which it is read; the first, where it is not here
         self._plans = [(mapping, self._plan(mapping, table_numbers)) for mapping in mapping_set.mappings]
         self.appended = frozenset(
             table_numbers[use.table] for mapping in mapping_set.mappings for use in mapping.tables if use.append
         )
-        self._users: dict[int, list[tuple[int, _Plan]]] = {}
+        self._users: dict[int, list[tuple[int, Plan]]] = {}
         for number, (_, plans) in enumerate(self._plans):
             for plan in plans:
                 if not plan.use.lookup:
                     self._users.setdefault(plan.table, []).append((number, plan))
 
-    def _plan(self, mapping: Mapping, table_numbers: dict[str, int]) -> list[_Plan]:
+    def _plan(self, mapping: Mapping, table_numbers: dict[str, int]) -> list[Plan]:
         plans = []
         for number, use in enumerate(mapping.tables):
             joined = use.parent is not None
             down = self.indexes.down(mapping, use) if joined else None
             up = self.indexes.up(mapping, use) if joined and not use.lookup else None
-            plans.append(_Plan(use, number, table_numbers[use.table], down, up))
+            plans.append(Plan(use, number, table_numbers[use.table], down, up))
         for plan in plans:
             plan.kids = [plans[kid] for kid in plan.use.kids]
             plan.parent = None if plan.use.parent is None else plans[plan.use.parent]
@@ -89,8 +103,11 @@ class Aggregate:
                 above = above.parent
         return plans
 
-    def transaction(self, net: list[NetChange], position: int) -> list[Touched]:
-        """Apply the net changes to the state and say what they did, in the order of each aggregate's first change."""
+    def transaction(self, net: list[NetChange], position: int, windowed: list[Affected]) -> list[Touched]:
+        """Apply the net changes to the state and say what they did, in the order of each aggregate's first change.
+
+        ``windowed`` takes what mappings with windows make of it instead: their images are not wanted yet.
+        """
         old: dict[tuple[int, bytes], Row | None] = {}
         for change in net:
             old.setdefault((change.table, change.row_key), None)
@@ -104,6 +121,9 @@ class Aggregate:
         touched = []
         for mapping_number, roots in self._roots(net, then, now, _rekeyed(net)).items():
             mapping, plans = self._plans[mapping_number]
+            if mapping.window is not None:
+                windowed.append(Affected(mapping_number, roots, net, then, now))
+                continue
             for (old_key, new_key), changes in roots.items():
                 touched.append(self._touched(mapping, plans, old_key, new_key, changes, then, now, changed))
         if len(touched) > 1:
@@ -150,10 +170,35 @@ class Aggregate:
             moves = indexes.moves(change.table, change.before, change.after, rekeyed=rekeyed)
             then.moved(change, moves)
             if change.after is not None:
-                stored = StoredRow(position, CREATED if change.created else 0, change.after)
+                stored = StoredRow(position, change.created, change.after)
                 if rekeyed:
                     moves = indexes.moves(change.table, None, change.after)
                 rows.put(change.table, change.row_key, stored, moves)
+
+    def unit(self, number: int, old_key: bytes, new_key: bytes, changes: list[NetChange]) -> Touched:
+        """One aggregate over several transactions, which ``changes`` fold: as of before them, and as of now."""
+        mapping, plans = self._plans[number]
+        old: dict[tuple[int, bytes], Row | None] = {}
+        for change in changes:
+            old.setdefault((change.table, change.row_key), None)
+            if change.before is not None:
+                old[change.table, change.old_key] = change.before
+        then = View(self._rows, old)
+        for change in changes:
+            rekeyed = change.old_key != change.row_key
+            then.moved(change, self.indexes.moves(change.table, change.before, change.after, rekeyed=rekeyed))
+        tables = {change.table for change in changes}
+        return self._touched(mapping, plans, old_key, new_key, changes, then, View(self._rows, {}), tables)
+
+    def now(self, number: int, root_key: bytes) -> Node | None:
+        """An aggregate as it is now. Raises Untranslatable."""
+        _, plans = self._plans[number]
+        now = View(self._rows, {})
+        return self._node(plans[0], now.row(plans[0].table, root_key), now, now)
+
+    def plans(self, number: int) -> list[Plan]:
+        """The aliases of mapping ``number``, the root first."""
+        return self._plans[number][1]
 
     def found(self, number: int, row: Row) -> Touched:
         """An aggregate of mapping ``number`` that a snapshot found, by its root row: new, as far as the bridge knows."""
@@ -200,7 +245,7 @@ class Aggregate:
                     _note(roots, pair, change)
         return found
 
-    def _stays(self, plan: _Plan, change: NetChange) -> bool:
+    def _stays(self, plan: Plan, change: NetChange) -> bool:
         """Whether a row that is in both images is a root, or belongs to the same root that did not move itself."""
         before, after = change.before, change.after
         if before is None or after is None:
@@ -209,7 +254,7 @@ class Aggregate:
             return True
         return plan.parent.parent is None and same(before, after, plan.use.own_columns)
 
-    def _ancestors(self, plan: _Plan, row_key: bytes, row: Row | None, view: View) -> Iterable[bytes]:
+    def _ancestors(self, plan: Plan, row_key: bytes, row: Row | None, view: View) -> Iterable[bytes]:
         """Keys of the root rows that a row belongs to, in one view."""
         if row is None:
             return ()
@@ -232,7 +277,7 @@ class Aggregate:
     def _touched(
         self,
         mapping: Mapping,
-        plans: list[_Plan],
+        plans: list[Plan],
         old_key: bytes,
         new_key: bytes,
         changes: list[NetChange],
@@ -267,21 +312,29 @@ class Aggregate:
             touched.error = error
         return touched
 
-    def _is_complete(self, plans: list[_Plan], old_key: bytes, new_key: bytes, changes: list[NetChange]) -> bool:
+    def _is_complete(self, plans: list[Plan], old_key: bytes, new_key: bytes, changes: list[NetChange]) -> bool:
         root = plans[0]
-        for change in changes:
-            if change.table == root.table and new_key == change.row_key and change.created:
-                return True
-            if change.table == root.table and old_key == change.old_key and change.after is None and change.created:
-                return True
-        stored = self._rows.get(root.table, new_key)
-        if stored is not None and stored.flags & CREATED:
+        since = self._since(plans)
+        of_root = [change for change in changes if change.table == root.table]
+        mine = [change for change in of_root if change.row_key == new_key or change.old_key == old_key]
+        if mine:
+            created = any(c.created >= since and (c.row_key == new_key or c.after is None) for c in mine)
+        else:
+            stored = self._rows.get(root.table, new_key)
+            created = stored is not None and stored.created >= since
+        if created:
             return True
         return all(plan.table in self._seeded for plan in plans)
 
+    def _since(self, plans: list[Plan]) -> int:
+        """The layout since which all tables of a mapping are read with all columns: what was created then is whole."""
+        if not self.since:
+            return 1
+        return max(self.since.get(plan.table, 1) for plan in plans)
+
     def _node(
         self,
-        plan: _Plan,
+        plan: Plan,
         row: Row | None,
         view: View,
         now: View,
@@ -312,7 +365,7 @@ class Aggregate:
                 kids.append(self._kid(kid, row, view, now))
         return (row, *kids)
 
-    def _kid(self, plan: _Plan, parent: Row, view: View, now: View) -> Any:
+    def _kid(self, plan: Plan, parent: Row, view: View, now: View) -> Any:
         use = plan.use
         if use.lookup:
             view = now

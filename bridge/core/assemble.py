@@ -9,8 +9,10 @@ The law of this step
   - A transaction that the connector began more than once (BEGIN, no END, another BEGIN) is the union of its runs. Its END
     counts the last run alone, so it is complete when every partition was read past it and the last run is seen to be
     whole: per table its rows 1..n, the n-th being the table's last.
-  - Seeds have a place too: before the first transaction that committed after the position they are as of. So that none is
-    overtaken, the first transaction of all, and each that counts the signal table, waits until every partition was read past it.
+  - BEGIN beyond an open one that never got its END: on MariaDB that was DDL or a TRUNCATE, elsewhere it died.
+  - Seeds have a place too: before the first transaction that committed after the position they are as of; where that is
+    a position in the log (MariaDB), before the first that has a row beyond it. So that none is overtaken, the first
+    transaction of all, and each that counts the signal table, waits until every partition was read past it.
   - A partition was *read past* a transaction when it was read to its end as captured after END, or shows a row of a later one.
   - Need more is a value: ``wants_ends`` asks for the partitions' captured ends, ``waiting()`` says what the head misses.
 
@@ -25,37 +27,42 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bridge.core.connectors import Connector
 from bridge.core.decode import ChangeEvent, CollectionCount, TransactionMarker
+from bridge.core.history import Decisions, history_of, own, start_of
+from bridge.core.large import BEYOND_ALL
 from bridge.core.released import Released
 from bridge.core.spool import NewSpool
 from bridge.core.transaction import Item, Pending, Queue, Seeds, SourceTransaction, Waiting, WaitingSeeds
 from bridge.errors import HistoryWentBack
-from bridge.model import InputPartition
+from bridge.model import InputPartition, SourceSettings
 
 
 class Assemble:
     """The step. ``partitions``: the source's input partitions; ``markers``: the index of the one with BEGIN and END."""
 
-    def __init__(  # noqa: PLR0913 - what a source is made of
+    def __init__(
         self,
         connector: Connector,
         table_numbers: Mapping[str, int],
         partitions: Sequence[InputPartition],
         markers: int,
         *,
-        single_log: bool,
-        signal_table: str,
+        source: SourceSettings,
         released: Released,
         snapshot_position: int | None = None,
-        rows_max: int = 0,
-        new_spool: NewSpool | None = None,
+        conceded: Decisions | None = None,
     ) -> None:
         self.connector = connector
         self.partitions = list(partitions)
-        self.single_log = single_log
+        self.single_log = bool(source.log)
         self.duplicates = 0  # repeats dropped since the pipeline last asked
+        self.released_short: list[Waiting] = []  # by decision, since the pipeline last asked
+        self._source = source.name
+        self._filtered = source.filtered
         self._table_numbers = table_numbers
+        self._conceded = conceded or {}
+        self._history = 0
         self._markers = markers
-        self._signal_table = signal_table
+        self._signal_table = source.signal_table
         self._released = released
         self._queues = [Queue() for _ in partitions]
         self._of_table: dict[int, set[int]] = {}
@@ -64,13 +71,20 @@ class Assemble:
         self._groups: dict[str, int] = {}  # groups of the pending, counted
         self._open: TransactionMarker | None = None
         self._restarted: dict[str, int] = {}  # group → offset of its first BEGIN
+        self.domain = ""  # which one the commit positions are of, once known
         self._seeds = WaitingSeeds()
+        self._snapshots = WaitingSeeds()  # those whose place is one of the log
+        self.truncated: list[str] = []  # tables truncated in transactions without END, since the pipeline last asked
+        self._truncated: dict[int, int] = {}  # table → position of its last truncate
         self.snapshot_position = snapshot_position  # of the initial snapshot, once known: its seeds need not wait
+        self.run = ""  # the connector's, that sent the rows released last
+        self.cut_until = -1  # ENDs before this offset may count rows that retention took
+        self.until: int | None = None  # nothing beyond this commit position is released
         self._start_ends: Mapping[int, int] | None = None
         self._has_garbage = False
         self._out: list[Item] = []
-        self._rows_max = rows_max  # of one transaction in memory, where there is a spool for the rest
-        self._new_spool = new_spool
+        self.new_spool: NewSpool | None = None  # gives room for rows of a transaction beyond so many:
+        self._rows_max = source.transaction_rows_in_memory_max
         self._early: dict[str, Pending] = {}  # single log: rows of transactions that were begun, too many to be queued
 
     # -- in ----------------------------------------------------------------------------------------------------------
@@ -94,7 +108,7 @@ class Assemble:
                 if self.single_log and not item.begin:
                     self._release()
         queue.seen = queue.seen or bool(decoded)
-        if self._new_spool is not None and len(queue.rows) > self._rows_max:
+        if self.new_spool is not None and len(queue.rows) > self._rows_max:
             self._relieve(partition)
 
     def read_to(self, positions: Mapping[int, int]) -> None:
@@ -120,7 +134,7 @@ class Assemble:
 
     def _wants_start_ends(self) -> bool:
         unknown = self._start_ends is None and self.snapshot_position is None
-        return unknown and self._released.last < 0 and bool(self._seeds)
+        return unknown and self._released.last < 0 and bool(self._seeds or self._snapshots)
 
     # -- out ---------------------------------------------------------------------------------------------------------
 
@@ -143,7 +157,11 @@ class Assemble:
             for number, count in head.counts.items()
             if head.restarted or head.have.get(number, 0) < count
         }
-        return Waiting(head.group, head.position, head.offset, missing)
+        return Waiting(head.group, own(head.position), head.offset, missing, self._source)
+
+    def is_short_of(self, position: int) -> bool:
+        """Whether a transaction up to this commit position waits to be released."""
+        return bool(self._pending) and self._pending[0].position <= position
 
     def resume_offsets(self) -> dict[int, int]:
         """Per partition the first record that is still needed: where a successor starts to read."""
@@ -153,8 +171,8 @@ class Assemble:
             offsets[partition] = queue.rows[0].offset if queue.rows else queue.position
             for garbage in queue.garbage:
                 offsets[partition] = min(offsets[partition], garbage.offset)
-        for seed in self._seeds:
-            offsets[seed.partition] = min(offsets[seed.partition], seed.offset)
+        for change in (*self._seeds, *self._snapshots):
+            offsets[change.partition] = min(offsets[change.partition], change.offset)
         for pending in self._pending:
             for partition, offset in pending.first_taken.items():
                 offsets[partition] = min(offsets[partition], offset)
@@ -163,7 +181,7 @@ class Assemble:
 
     def oldest_open_ms(self) -> int | None:
         """The time of the oldest BEGIN or END that is not released, in ms since the epoch."""
-        times = [self._open.ts_ms or 0] if self._open is not None else []
+        times = [self._open.ts_ms or 0] if self._open is not None and self.connector.ends_all else []
         if self._pending:
             times.append(self._pending[0].ts_ms)
         return min(times) if times else None
@@ -202,16 +220,21 @@ class Assemble:
             needed.add(self._markers)
         if self._pending and self._pending[0].barrier:
             head = self._pending[0]
-            needed.update(p for p in self._to_pass(head) if head.restarted or not self._is_past(head, p))
+            everywhere = head.restarted or head.conceded
+            needed.update(p for p in self._to_pass(head) if everywhere or not self._is_past(head, p))
         return needed
 
     # -- markers -----------------------------------------------------------------------------------------------------
 
     def _marker(self, marker: TransactionMarker) -> None:
+        if history_of(marker.position) != self._history:  # what the one before left open never ends
+            self._history = history_of(marker.position)
+            self._open = None
+            self._early.clear()
+            self._restarted.clear()
+        self._same_domain(marker)
         if marker.begin:
-            if self._open is not None:  # the connector died inside the open transaction and will begin it again
-                self._restarted.setdefault(self._open.group, self._open.offset)
-            self._open = marker
+            self._begin(marker)
             return
         if self._open is not None and self._open.group == marker.group:
             self._open = None
@@ -225,7 +248,8 @@ class Assemble:
             raise self._went_back(marker, last)
         counts, signals = self._counts(marker.data_collections or [])
         restarted = first_offset is not None
-        first_end = self._released.last < 0 and not self._pending
+        first_end = history_of(last) != self._history
+        ends = self._conceded.get(marker.offset)
         pending = Pending(
             marker.group,
             marker.position,
@@ -234,7 +258,9 @@ class Assemble:
             marker.offset,
             marker.offset if first_offset is None else first_offset,
             restarted,
-            barrier=not self.single_log and (restarted or first_end or signals),
+            barrier=not self.single_log and (restarted or first_end or signals or ends is not None),
+            ends=None if ends is None else {n: ends.get(str(one), 0) for n, one in enumerate(self.partitions)},
+            conceded=ends is not None,
         )
         early = self._early.pop(marker.group, None)
         if early is not None:
@@ -250,11 +276,38 @@ class Assemble:
         for collection in collections:
             name = collection.data_collection
             number = numbers.get(name)
-            if number is not None:
+            if number is not None and name not in self._filtered:
                 counts[number] = collection.event_count
             if name == self._signal_table or name.endswith("." + self._signal_table):
                 signals = True
         return counts, signals
+
+    def _begin(self, marker: TransactionMarker) -> None:
+        before = self._open
+        if before is not None:
+            if self.connector.ends_all or marker.position <= before.position:
+                # the connector died inside the open transaction and will begin it again
+                self._restarted.setdefault(before.group, before.offset)
+            else:
+                self._restarted.pop(before.group, None)
+                early = self._early.pop(before.group, None)
+                for change in () if early is None else early.changes():
+                    self._dropped(change)
+        self._open = marker
+
+    def _same_domain(self, marker: TransactionMarker) -> None:
+        domain = self.connector.domain(marker.id)
+        if domain != self.domain:
+            if self.domain:
+                topic = self.partitions[self._markers]
+                raise HistoryWentBack(
+                    f"{topic}@{marker.offset}: transaction {marker.id} is of {domain}, those before it of {self.domain}: "
+                    "commits of several domains have no common order",
+                    "the bridge reads one; let the connector read a server that writes one "
+                    "(gtid_domain_id is set by a session, or by replication from several sources)",
+                    code="B305",
+                )
+            self.domain = domain
 
     def _is_known_end(self, marker: TransactionMarker) -> bool:
         """A repeat; of a transaction that still waits for its rows, it may be the one that says when they are there."""
@@ -264,16 +317,22 @@ class Assemble:
         if pending is None:
             return False
         pending.later_counts.append(self._counts(marker.data_collections or [])[0])
-        pending.ends = None
+        if not pending.conceded:
+            pending.ends = None
         return True
 
     def _went_back(self, marker: TransactionMarker, last: int) -> HistoryWentBack:
         topic = self.partitions[self._markers]
+        accept = (
+            "let the connector snapshot again, and then, to go on with the new history under ids of its own: "
+            f"bridge accept --config FILE --source {self._source} --position {marker.offset}"
+            if self.connector.one_scale
+            else "give this source a new name (its events then have ids of their own) and let the connector snapshot again"
+        )
         return HistoryWentBack(
-            f"{topic}@{marker.offset}: END of transaction {marker.group} is at commit position {marker.position}, behind {last}, "
-            f"and was never released: the source's history is another one than before",
-            "the database was restored, its replication slot made anew, or a lagging replica took over; to accept the new "
-            "history give this source a new name (its events then have ids of their own) and let the connector snapshot again",
+            f"{topic}@{marker.offset}: END of transaction {marker.group} is at commit position {own(marker.position)}, "
+            f"behind {own(last)}, and was never released: the source's history is another one than before",
+            f"the database was restored, its replication slot made anew, or a lagging replica took over; {accept}",
         )
 
     def _marker_offsets(self) -> list[int]:
@@ -288,10 +347,21 @@ class Assemble:
     def _release(self) -> None:
         while self._pending:
             head = self._pending[0]
-            if not self._is_complete(head):
+            if self.until is not None and head.position > self.until:
                 return
+            cut = head.offset < self.cut_until
+            if not self._is_complete(head) and not (cut and self._is_read(head)):
+                return
+            run = head.run
+            if run and run != self.run and not self.single_log and not self._is_read(head):
+                return  # a run may begin with a snapshot, which is to be read first
+            self.run = run or self.run
             if self.snapshot_position is None and not self.single_log:
+                if self._snapshots and self._released.last < 0:
+                    return  # not every partition has shown how it begins
                 self._find_snapshot()
+            if self._snapshots:
+                self._snapshots_before(head)
             self._seeds_before(head.position)
             self._pending.popleft()
             del self._waiting[head.position]
@@ -299,8 +369,12 @@ class Assemble:
             if not self._groups[head.group]:
                 del self._groups[head.group]
             self._released.add(head.position)
+            if head.conceded and head.is_short():
+                self.released_short.append(self._missing(head))
             self._out.append(
-                SourceTransaction(head.group, head.position, head.changes(), head.ts_ms, head.offset, head.rejected)
+                SourceTransaction(
+                    head.group, head.position, head.changes(), head.ts_ms, head.offset, head.rejected, run, cut
+                )
             )
         self._seeds_before(self._released.last + 1)
 
@@ -309,6 +383,9 @@ class Assemble:
             return self._is_complete_in_log(head)
         if head.barrier and not self._all_past(head):
             return False
+        self._forget_histories_before(head)
+        if head.conceded:
+            return self._is_conceded(head)
         if not head.restarted:
             self._take(head)
             if head.exceeds() and not head.barrier:
@@ -323,12 +400,47 @@ class Assemble:
         self._sweep(head)
         return head.last_run_is_whole()
 
+    def _is_conceded(self, head: Pending) -> bool:
+        """An operator released it with the rows that lie before the ends which the decision names, and no others."""
+        if not self._reached(head.ends):
+            return False
+        self._sweep(head)
+        self._filled_with_garbage(head)
+        self._reject_garbage(head)
+        return True
+
+    def _forget_histories_before(self, head: Pending) -> None:
+        """Every partition was read past the first transaction of its history: rows of an earlier one have no END any more."""
+        start = start_of(head.position)
+        if not start or start_of(self._released.last) == start:
+            return
+        for queue in self._queues:
+            while queue.rows and queue.rows[0].position < start:
+                queue.garbage += [row for row in (queue.rows.popleft(),) if row.op == "?"]
+                self.duplicates += 1
+            head.rejected += [garbage for garbage in queue.garbage if garbage.position < start]
+            queue.garbage = [garbage for garbage in queue.garbage if garbage.position >= start]
+
+    def _predecessor(self, change: ChangeEvent) -> int:
+        """The commit position of the transaction before this row's."""
+        before = self.connector.predecessor(change.source)
+        return before + start_of(change.position) if self.connector.one_scale else before
+
+    def _is_read(self, head: Pending) -> bool:
+        """Whether every partition was read past it, so that all of it which is left is here."""
+        if not head.barrier:
+            head.barrier = True
+            head.ends = None
+        return self._all_past(head)
+
     def _is_complete_in_log(self, head: Pending) -> bool:
+        self._forget_histories_before(head)
         if head.restarted:
             self._sweep(head)
         else:
             self._take_heads(head, self._markers)
-        if head.is_short() and not self._filled_with_garbage(head):
+        short = head.is_short() and not self._filled_with_garbage(head)
+        if short and not head.conceded and head.offset >= self.cut_until:
             raise self._missing(head).error(self.partitions[self._markers])
         self._reject_garbage(head)
         return True
@@ -352,11 +464,12 @@ class Assemble:
         if not rows:
             return
         group, position, taken, have, spooled = head.group, head.position, head.rows, head.have, head.spooled
+        last = position if self.connector.one_scale else BEYOND_ALL  # a PostgreSQL xid comes again after a wrap-around
         popleft = rows.popleft
         first = rows[0].offset
         while rows:
             change = rows[0]
-            if change.group == group and change.position <= position:
+            if change.group == group and change.position <= last:
                 number = change.table.number
                 identity = (change.position, number, change.row_key, change.op)
                 if identity in taken or (spooled is not None and identity in spooled):
@@ -367,17 +480,17 @@ class Assemble:
             elif change.op == "?":
                 queue.garbage.append(change)
                 self._has_garbage = True
-            elif change.group in self._groups or self.connector.predecessor(change.source) >= position:
+            elif change.group in self._groups or self._predecessor(change) >= position:
                 break
             else:
-                self.duplicates += 1
+                self._dropped(change)
             popleft()
         head.first_taken.setdefault(partition, first)
         self._bound(head)
 
     def _bound(self, head: Pending) -> None:
-        if self._new_spool is not None and len(head.rows) > self._rows_max:
-            head.spill(self._new_spool)
+        if self.new_spool is not None and len(head.rows) > self._rows_max:
+            head.spill(self.new_spool)
 
     def _relieve(self, partition: int) -> None:
         """A queue is long: take rows for a transaction that is not complete for a while yet.
@@ -390,20 +503,24 @@ class Assemble:
                 self._sweep(self._early.setdefault(group, Pending.early(group)))
         elif self._pending and self._pending[0].barrier:
             head = self._pending[0]
-            if head.restarted:
+            if head.restarted or head.conceded:
                 self._sweep(head)
-            else:
+            elif start_of(head.position) == start_of(self._released.last):  # else rows of an earlier history lie before
                 self._take_heads(head, partition)
 
     def _sweep(self, head: Pending) -> None:
         """Take a restarted transaction's rows from anywhere in the queues: its runs may lie behind rows of later ones."""
+        limits = head.ends if head.conceded else None
         for partition, queue in enumerate(self._queues):
+            limit = None if limits is None or self.single_log else limits[partition]
             if not any(change.group == head.group for change in queue.rows):
                 continue
             rows = list(queue.rows)
             queue.rows.clear()
+            last = head.position if self.connector.one_scale else BEYOND_ALL
             for change in rows:
-                if change.group == head.group and change.position <= head.position:
+                is_of = change.group == head.group and change.position <= last
+                if is_of and (limit is None or change.offset < limit):
                     head.first_taken[partition] = min(head.first_taken.get(partition, change.offset), change.offset)
                     if not head.take(change):
                         self.duplicates += 1
@@ -447,10 +564,18 @@ class Assemble:
         rows = queue.rows
         last = self._released.last
         while rows and rows[0].op != "?" and rows[0].group not in self._groups:
-            if self.connector.predecessor(rows[0].source) >= last or self._is_open(rows[0].group):
+            if self._predecessor(rows[0]) >= last or self._is_open(rows[0].group):
                 return
-            rows.popleft()
+            self._dropped(rows.popleft())
+
+    def _dropped(self, change: ChangeEvent) -> None:
+        """A repeat; but where a truncate's transaction has no END, no transaction ever takes it."""
+        known = self._truncated.get(change.table.number, -1)
+        if change.op != "t" or self.connector.ends_all or change.position <= known:
             self.duplicates += 1
+            return
+        self._truncated[change.table.number] = change.position
+        self.truncated.append(change.table.name)
 
     def _is_open(self, group: str) -> bool:
         return group in self._restarted or (self._open is not None and self._open.group == group)
@@ -458,6 +583,9 @@ class Assemble:
     # -- seeds -------------------------------------------------------------------------------------------------------
 
     def _seed(self, seed: ChangeEvent) -> None:
+        if not self.connector.one_scale and seed.source.snapshot != "incremental":
+            self._seed_in_log(seed)
+            return
         if self.single_log or seed.position <= self._released.last:
             if self._released.last < 0 and seed.source.snapshot != "incremental":
                 self.snapshot_position = seed.position
@@ -468,6 +596,19 @@ class Assemble:
             return
         self._seeds.push(seed)
 
+    def _seed_in_log(self, seed: ChangeEvent) -> None:
+        if self.single_log and self._released.last < 0:
+            self.snapshot_position = seed.position
+        if self.single_log or (self._released.last < 0 and seed.position == self.snapshot_position):
+            self._emit_in_log(seed)
+        else:
+            self._snapshots.push(seed)
+
+    def _emit_in_log(self, seed: ChangeEvent) -> None:
+        """Where all before its place were released, the last of them is what it is as of."""
+        seed.position = max(self._released.last, 0)
+        self._emit_seed(seed)
+
     def _initial_seeds(self) -> None:
         """Nothing was released yet, and every partition has shown how it begins: the earliest snapshot is the beginning."""
         if self._start_ends is None or self.snapshot_position is not None or self._released.last >= 0:
@@ -476,9 +617,33 @@ class Assemble:
             self._seeds_before(self._find_snapshot() + 1)
 
     def _find_snapshot(self) -> int:
-        initial = [seed.position for seed in self._seeds if seed.source.snapshot != "incremental"]
-        self.snapshot_position = min(initial, default=-1)
-        return self.snapshot_position
+        if self.connector.one_scale:
+            initial = [
+                seed.position
+                for seed in self._seeds
+                if seed.source.snapshot != "incremental" and not history_of(seed.position)
+            ]
+            self.snapshot_position = min(initial, default=-1)
+            return self.snapshot_position
+        first = min((seed.position for seed in self._snapshots), default=-1)
+        if first > self._first_row():
+            first = -1  # rows lie before it: it is not the beginning, and has to wait for its place
+        self.snapshot_position = first
+        for seed in self._snapshots.before(first + 1):
+            self._emit_in_log(seed)
+        return -1
+
+    def _first_row(self) -> int:
+        """The earliest position of a row that waits."""
+        queued = (queue.rows[0].position for queue in self._queues if queue.rows)
+        taken = self._pending[0].first_position() if self._pending else BEYOND_ALL
+        return min((taken, *queued))
+
+    def _snapshots_before(self, head: Pending) -> None:
+        """Seeds of snapshots that the transaction's rows lie beyond; before the first one, all that no row precedes."""
+        place = self._first_row() if self._released.last < 0 else head.last_position()
+        for seed in self._snapshots.before(place):
+            self._emit_in_log(seed)
 
     def _emit_seed(self, seed: ChangeEvent) -> None:
         last = self._out[-1] if self._out else None
@@ -497,7 +662,7 @@ class Assemble:
     def _to_pass(self, head: Pending) -> list[int]:
         """What must be read past a transaction with a barrier. Among the markers, maybe millions, lie no seeds."""
         everything = range(len(self._queues))
-        if head.restarted or head.exceeds():
+        if head.restarted or head.conceded or head.exceeds():
             return list(everything)
         return [partition for partition in everything if partition != self._markers]
 
@@ -506,7 +671,7 @@ class Assemble:
         if head.ends is not None and queue.position >= head.ends.get(partition, 0):
             return True
         rows = queue.rows
-        return bool(rows) and rows[-1].op != "?" and self.connector.predecessor(rows[-1].source) >= head.position
+        return bool(rows) and rows[-1].op != "?" and self._predecessor(rows[-1]) >= head.position
 
     def _reached(self, ends: Mapping[int, int] | None) -> bool:
         return ends is not None and all(self._queues[partition].position >= end for partition, end in ends.items())

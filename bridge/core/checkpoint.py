@@ -15,7 +15,10 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
     ``from_the_start``: every partition was read from its very first record, so a snapshot in it is whole.
     ``commit_position``: of the last released transaction, -1 before. ``event_time_ms``: running maximum of END times.
+    ``run``: the connector's, that sent the last rows. ``cut_until``: where the transaction topic ended when the
+    bridge first started on topics whose beginning retention had taken; what ended before only fills the state.
     ``mappings``: digest of the mapping files that wrote it. ``incarnation``: which history of the source this is.
+    ``domain``: within which the connector's commit positions can be compared, where it has several.
     """
 
     offsets: dict[str, int] = {}
@@ -26,6 +29,9 @@ class Checkpoint(msgspec.Struct, frozen=True):
     mappings: str = ""
     snapshot_position: int | None = None
     from_the_start: bool = True
+    domain: str = ""
+    run: str = ""
+    cut_until: int = -1
     version: int = 1
 
     def inputs(self) -> dict[InputPartition, int]:

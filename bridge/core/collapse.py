@@ -7,7 +7,7 @@ replica identity) comes from its own ``before``, else from the state, else stays
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -17,14 +17,16 @@ from bridge.core.decode import ChangeEvent
 from bridge.core.joins import Join, Move
 from bridge.model import UNKNOWN, Row
 
-CREATED = 1  # flag of a stored row: it was created in the stream, so everything that ever joined it was seen
-
 
 class StoredRow(msgspec.Struct, gc=False):
-    """A row in the state. ``position``: commit position of its last change (or what its seed is as of)."""
+    """A row in the state. ``position``: commit position of its last change (or what its seed is as of).
+
+    ``created``: the number of the state's layout when the row was created in the stream, so that everything which ever
+    joined it, of the tables and columns of that layout, was seen; 0 for a row that was there before.
+    """
 
     position: int
-    flags: int
+    created: int
     row: Row
 
 
@@ -48,18 +50,28 @@ class NetChange(msgspec.Struct, gc=False):
     old_key: bytes
     before: Row | None
     after: Row | None
-    created: bool
+    created: int  # as in StoredRow
     order: int
     steps: list[Row]
     damaged: bool = False  # a record of it could not be decoded
 
 
 class Collapse:
-    """The step. ``stepped``: numbers of the tables whose steps are kept; ``appended``: of those whose rows are facts."""
+    """The step. ``stepped``: numbers of the tables whose steps are kept; ``appended``: of those whose rows are facts.
 
-    def __init__(self, stepped: frozenset[int] = frozenset(), appended: frozenset[int] = frozenset()) -> None:
+    ``fold``: what folds one transaction's rows.
+    """
+
+    def __init__(
+        self,
+        stepped: frozenset[int] = frozenset(),
+        appended: frozenset[int] = frozenset(),
+        fold: Callable[..., Fold] | None = None,
+    ) -> None:
+        self._fold = fold or Fold
         self._stepped = stepped
         self._appended = appended
+        self.created = 1  # what is written of a row that is created now; see StoredRow
         self.truncated: list[str] = []  # tables truncated, since last asked
 
     def transaction(self, changes: list[ChangeEvent], position: int, rows: Rows) -> list[NetChange]:
@@ -81,7 +93,7 @@ class Collapse:
 
         ``rekeying``: those of the changes, or more, that change a key.
         """
-        fold = _Fold(rekeying, position, rows, self._stepped, net, current)
+        fold = self._fold(rekeying, position, rows, self._stepped, self.created, net, current)
         add = fold.add
         appended = self._appended
         for order, change in enumerate(changes):
@@ -100,7 +112,7 @@ def happened(net: NetChange) -> bool:
     return net.before != net.after or net.row_key != net.old_key or bool(net.steps)
 
 
-class _Fold:
+class Fold:
     """One transaction's rows, folded one change at a time."""
 
     def __init__(
@@ -109,9 +121,11 @@ class _Fold:
         position: int,
         rows: Rows,
         stepped: frozenset[int],
+        created: int,
         net: list[NetChange],
         current: dict[tuple[int, bytes], NetChange | None],
     ) -> None:
+        self._created = created
         self.net = net
         self._position = position
         self._rows = rows
@@ -150,7 +164,7 @@ class _Fold:
             return
         net = self._current.get(place)
         if net is None:
-            net = NetChange(*place, change.row_key, None, None, created=True, order=order, steps=[])
+            net = NetChange(*place, change.row_key, None, None, created=self._created, order=order, steps=[])
             self._current[place] = net
             self.net.append(net)
         self._apply(net, change)
@@ -164,7 +178,7 @@ class _Fold:
             return None
         before = None if stored is None else stored.row
         net = NetChange(
-            table.number, row_key, row_key, before, before, stored is not None and bool(stored.flags), order, []
+            table.number, row_key, row_key, before, before, 0 if stored is None else stored.created, order, []
         )
         self._current[place] = net
         self.net.append(net)
@@ -201,7 +215,7 @@ class _Fold:
         if (change.partial or change.after is None) and UNKNOWN in after:
             after = self._filled(after, net, change)
         if op == "c" and net.before is None:
-            net.created = True
+            net.created = self._created
         net.after = after
         if net.table in self._stepped:
             net.steps.append(after)

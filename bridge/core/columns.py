@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from bridge.core import wire
-from bridge.model import UNKNOWN, Layout, Row
+from bridge.model import UNKNOWN, Layout, Modes, Row
 
 RAW_NULL = msgspec.Raw(b"null")
 # What bytes of anyone's making can make reading them raise; RecursionError for JSON that nests without end.
 BROKEN = (msgspec.DecodeError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError)
-_PLACEHOLDERS = frozenset((wire.PLACEHOLDER, wire.PLACEHOLDER_BASE64))
+_PLACEHOLDERS = wire.PLACEHOLDERS
 _astuple = msgspec.structs.astuple
 
 
 class TableDecoder:
     """Takes the used columns out of one table's row images; one per mapped table, shared by all its partitions."""
 
-    def __init__(self, layout: Layout, number: int, decimal_mode: str = "precise") -> None:
+    def __init__(self, layout: Layout, number: int, modes: Modes | None = None, connector: str = "postgresql") -> None:
         self.name = layout.table
         self.layout = layout
         self.number = number
@@ -30,18 +30,16 @@ class TableDecoder:
         self._decode, self._decode_sparse = _decoders(layout.columns)
         self.unknown_row: Row = (UNKNOWN,) * len(layout.columns)
         types = layout.types or ("",) * len(layout.columns)
-        self._converts = [
-            (slot, convert)
-            for slot, sql_type in enumerate(types)
-            if sql_type and (convert := wire.from_catalog(sql_type, decimal_mode)) is not None
-        ]
+        told = [wire.from_catalog(sql_type, modes, connector) if sql_type else None for sql_type in types]
+        self._told = Told(connector, types, told)
+        self._converts = [(slot, convert) for slot, convert in enumerate(told) if convert is not None]
         self._inline_schema: bytes | None = None
 
     def learn(self, schema: bytes) -> None:
         """Take the columns' types from an inline schema; the same text again costs one comparison."""
         if schema == self._inline_schema:
             return
-        self._converts = _converts(schema, self.layout)
+        self._converts = _converts(schema, self.layout, self._told)
         self._inline_schema = schema
 
     def row(self, image: msgspec.Raw) -> Row | None:
@@ -101,29 +99,49 @@ def is_clean(row: Row) -> bool:
 def _is_placeholder(value: Any) -> bool:
     if isinstance(value, str):
         return value in _PLACEHOLDERS
-    return isinstance(value, list) and any(_is_placeholder(element) for element in value)
+    if not isinstance(value, list):
+        return False
+    return value == wire.PLACEHOLDER_NUMBERS or any(_is_placeholder(element) for element in value)
+
+
+class Told(NamedTuple):
+    """What the catalog and the modes say of each column."""
+
+    connector: str
+    types: tuple[str, ...]
+    converts: list[wire.Convert | None]
 
 
 class _SchemaField(msgspec.Struct):
-    """What matters of a Kafka Connect schema: an envelope's, a row's or a column's."""
+    """What matters of a Kafka Connect schema: an envelope's, a row's, a column's or an array's elements'."""
 
     field: str = ""
+    type: str = ""
     name: str | None = None
     parameters: dict[str, str] | None = None
     fields: list[_SchemaField] | None = None
+    items: _SchemaField | None = None
+
+    def convert(self) -> wire.Convert | None:
+        items = None if self.items is None else self.items.convert()
+        return wire.from_schema(self.name, self.parameters, self.type, items)
 
 
 _decode_schema = msgspec.json.Decoder(_SchemaField).decode
 
 
-def _converts(schema: bytes, layout: Layout) -> list[tuple[int, Callable[[Any], Any]]]:
+def _converts(schema: bytes, layout: Layout, told: Told) -> list[tuple[int, wire.Convert]]:
     parts = _decode_schema(schema).fields or []
     image = next((part for part in parts if part.field in ("after", "before")), None)
     columns = {part.field: part for part in (parts if image is None else image.fields or [])}
     found = []
     for slot, column in enumerate(layout.columns):
         known = columns.get(column)
-        convert = None if known is None else wire.from_schema(known.name, known.parameters)
+        if known is None:
+            continue
+        kind = known.type if known.items is None else known.items.type
+        more = told.types[slot] and wire.says_more(told.types[slot], kind, told.connector)
+        convert = told.converts[slot] if more else known.convert()
         if convert is not None:
             found.append((slot, convert))
     return found

@@ -7,14 +7,15 @@ are told apart one by one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import msgspec
 
 from bridge.core.columns import BROKEN, RAW_NULL, TableDecoder, is_clean
 from bridge.core.connectors import Connector, Source
 from bridge.errors import Undecodable
-from bridge.model import InboundRecord, InputOffset, Layout, Row
+from bridge.model import UNKNOWN, InboundRecord, InputOffset, Layout, Modes, Row, TranslatedRecord
 
 
 class TransactionBlock(msgspec.Struct, gc=False):
@@ -38,6 +39,14 @@ class Envelope(msgspec.Struct, gc=False):
     op: str = ""
     status: str = ""
     ts_ms: int | None = None
+
+
+@cache
+def envelope_of(connector: Connector) -> Callable[[bytes | msgspec.Raw], Envelope]:
+    """Reads a change event of this connector."""
+    source = ("source", connector.source | None, None)
+    kind: type[Envelope] = msgspec.defstruct("Envelope", [source], bases=(Envelope,), gc=False)  # type: ignore[assignment]
+    return msgspec.json.Decoder(kind).decode
 
 
 class WithSchema(msgspec.Struct, gc=False):
@@ -69,6 +78,9 @@ class ChangeEvent(msgspec.Struct, gc=False):
     partial: bool = False
     run: str = ""
     new_key: bytes | None = None
+    lacks: tuple[
+        str, ...
+    ] = ()  # columns in use that ``after`` came without; UNKNOWN there, as what a record does not know
     raw: InboundRecord | None = None
 
 
@@ -88,25 +100,37 @@ class TransactionMarker(msgspec.Struct, gc=False):
         return self.status == "BEGIN"
 
 
-_decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_marker = msgspec.json.Decoder(TransactionMarker).decode
 _decode_with_schema = msgspec.json.Decoder(WithSchema).decode
 _INLINE = b'{"schema":{'
+_NO_HEAD = (b"\xff", b"")  # no record begins like this
 _PLAIN_KEY = b"{"
 _OPERATIONS = frozenset("cudrt")
 _MARKER = b'{"status":"'
+_STATUSES = frozenset(("BEGIN", "END"))
+_HEARTBEAT = frozenset(("ts_ms", "ts_us", "ts_ns"))
+_FRAMED = b"\x00"  # the first byte of Confluent's framing
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_OF_ENVELOPES = frozenset(("op", "source"))
+_ADDED_TO_ROWS = frozenset(("__op", "__deleted", "__table", "__lsn", "__source_ts_ms"))  # by ExtractNewRecordState
 
 
 class Decode:
     """The step. ``tables`` holds a decoder per mapped table; rows of other tables are of no concern."""
 
-    def __init__(self, layouts: dict[str, Layout], connector: Connector, decimal_mode: str = "precise") -> None:
+    def __init__(self, layouts: dict[str, Layout], connector: Connector, modes: Modes | None = None) -> None:
         self.connector = connector
         self.tables = {
-            name: TableDecoder(layout, number, decimal_mode)
+            name: TableDecoder(layout, number, modes, connector.name)
             for number, (name, layout) in enumerate(sorted(layouts.items()))
         }
-        self._by_table: dict[str, TableDecoder] = {}
+        self._decode_envelope = envelope_of(connector)
+        self._by_table: dict[str | None, TableDecoder] = {}
+        self.has_sparse = False  # whether any row lacked a column that is used
+        self.keeps_before = False  # whether images before a change are wanted in any case
+        self.signals: TableDecoder | None = None  # the signal table, while rows of it in a snapshot are waited for
+        # per partition: what its last inline schema's record began with
+        self._heads: dict[int, tuple[bytes, bytes]] = {}
         self._row_place = connector.row_place
         self._marker_place = connector.marker_place
 
@@ -120,7 +144,7 @@ class Decode:
         decoded: list[ChangeEvent | TransactionMarker] = []
         run = run_of(records[0])
         one_run = run == run_of(records[-1])  # a connector's runs follow each other in a partition
-        decode, read = _decode_envelope, self._envelope
+        decode, read = self._decode_envelope, self._envelope
         for record in records:
             value = record.value()
             if value is None:
@@ -130,8 +154,7 @@ class Decode:
                 if value.startswith(_MARKER):
                     item = self._marker(value, record)
                 elif value.startswith(_INLINE):
-                    outer = _decode_with_schema(value)
-                    item = read(decode(outer.payload), bytes(outer.payload), record, partition, bytes(outer.schema))
+                    item = self._with_schema(value, record, partition)
                 else:
                     item = read(decode(value), value, record, partition, None)
             except BROKEN:
@@ -142,6 +165,22 @@ class Decode:
                 item.run = run if one_run else run_of(record)
             decoded.append(item)
         return decoded
+
+    def _with_schema(
+        self, value: bytes, record: InboundRecord, partition: int
+    ) -> ChangeEvent | TransactionMarker | None:
+        """A value with an inline schema. The one before it had the same most times: then its text need not be read again."""
+        head, schema = self._heads.get(partition, _NO_HEAD)
+        if value.startswith(head) and value.endswith(b"}"):
+            payload = value[len(head) : -1]
+            try:
+                return self._envelope(self._decode_envelope(payload), payload, record, partition, schema)
+            except BROKEN:
+                pass  # more stands behind the payload: read it whole
+        outer = _decode_with_schema(value)
+        payload, schema = bytes(outer.payload), bytes(outer.schema)
+        self._heads[partition] = b'{"schema":%b,"payload":' % schema, schema
+        return self._envelope(self._decode_envelope(payload), payload, record, partition, schema)
 
     def _envelope(
         self, envelope: Envelope, value: bytes, record: InboundRecord, partition: int, schema: bytes | None
@@ -160,7 +199,10 @@ class Decode:
 
     def _table_of(self, source: Source) -> TableDecoder | None:
         """By the collection's whole name; remembered by the table's name alone where that is enough."""
-        table = self.tables.get(self.connector.collection(source))
+        name = self.connector.collection(source)
+        table = self.tables.get(name)
+        if table is None and self.signals is not None and name == self.signals.name:
+            return self.signals if source.snapshot == "incremental" else None
         if table is not None:
             table.schema = source.schema
             self._by_table[source.table] = table
@@ -169,10 +211,10 @@ class Decode:
     def _without_source(
         self, envelope: Envelope, value: bytes, record: InboundRecord, partition: int
     ) -> ChangeEvent | TransactionMarker | None:
-        if envelope.status:
+        if envelope.status in _STATUSES:
             return self._marker(value, record)
-        if envelope.ts_ms is not None:
-            return None  # a heartbeat
+        if envelope.ts_ms is not None and members(value) <= _HEARTBEAT:
+            return None
         return self._garbage(record, partition)
 
     def _change(
@@ -189,6 +231,10 @@ class Decode:
         image = envelope.after
         after = None if image == RAW_NULL else table.row(image)
         partial = table.sparse
+        lacks: tuple[str, ...] = ()
+        if partial and after is not None and UNKNOWN in after:
+            lacks = tuple(name for name, value in zip(table.layout.columns, after, strict=True) if value is UNKNOWN)
+            self.has_sparse = True
         if after is not None and not is_clean(after):
             after = table.without_placeholders(after)
             partial = True
@@ -204,7 +250,7 @@ class Decode:
             return self._seed(table, after, source, record, partition, row_key)
         group, position = self._row_place(source, block.id)
         # a Raw holds the whole record in memory, so it is kept only where something may have to be filled in from it
-        before = envelope.before if partial or after is None else None
+        before = envelope.before if partial or after is None or self.keeps_before else None
         change = ChangeEvent(
             table,
             op,
@@ -220,6 +266,7 @@ class Decode:
             source,
             partial,
         )
+        change.lacks = lacks
         if op == "d":
             change.new_key = _new_key(record)
         return change
@@ -253,14 +300,12 @@ class Decode:
 
     def _garbage(self, record: InboundRecord, partition: int) -> ChangeEvent | None:
         """A record that cannot be read: its table is guessed from the topic, as a last resort, and its row from its key."""
+        if is_flattened(record):
+            raise _flattened(record)
         topic = record.topic()
         table = next((t for name, t in self.tables.items() if topic.endswith("." + name)), None)
         if table is None:
-            raise Undecodable(
-                f"{place_of(record)}: this record is neither a change event, a transaction marker nor a heartbeat of Debezium",
-                "the topic holds foreign records, or a transform (unwrap, ExtractNewRecordState) flattened them: "
-                "the bridge needs Debezium's whole envelope",
-            )
+            raise _foreign(record)
         return ChangeEvent(
             table,
             "?",
@@ -312,6 +357,43 @@ def key_payload(key: bytes | None, record: InboundRecord) -> bytes:
     return key
 
 
+def members(value: bytes | None) -> frozenset[str]:
+    """The names that a JSON object has, without an inline schema around it; of anything else none."""
+    try:
+        found = _decode_members(value or b"")
+        if found.keys() == {"schema", "payload"}:
+            found = _decode_members(found["payload"])
+    except BROKEN:
+        return frozenset()
+    return frozenset(found)
+
+
+def is_flattened(record: InboundRecord) -> bool:
+    """Whether a value is a bare row: nothing of an envelope, but what a transform adds to rows, or the columns of its key."""
+    found = members(record.value())
+    key = members(record.key())
+    return bool(found & _ADDED_TO_ROWS) or (bool(key) and key <= found and not found >= _OF_ENVELOPES)
+
+
+def _flattened(record: InboundRecord) -> Undecodable:
+    return Undecodable(
+        f"{place_of(record)}: this record is a bare row, without Debezium's envelope (before, after, op, source)",
+        "remove the transform of type io.debezium.transforms.ExtractNewRecordState (often named `unwrap`) from the "
+        "connector's `transforms`, and let it write its topics anew: what flattened records left out is nowhere else",
+        code="B208",
+    )
+
+
+def _foreign(record: InboundRecord) -> Undecodable:
+    hint = "the topic holds foreign records, or a transform rewrote them: the bridge needs Debezium's whole envelope"
+    if (record.value() or b"").startswith(_FRAMED) and not isinstance(record, TranslatedRecord):
+        hint = "it may be Avro or Protobuf of a Schema Registry: say in the config where that is (`registry:`)"
+    return Undecodable(
+        f"{place_of(record)}: this record is neither a change event, a transaction marker nor a heartbeat of Debezium",
+        hint,
+    )
+
+
 def _no_key(table: TableDecoder, record: InboundRecord) -> Undecodable:
     return Undecodable(
         f"{place_of(record)}: a row of {table.name} has no record key, so its changes cannot be told from other rows'",
@@ -324,6 +406,7 @@ def _no_key(table: TableDecoder, record: InboundRecord) -> Undecodable:
 def _unreadable_key(record: InboundRecord) -> Undecodable:
     return Undecodable(
         f"{place_of(record)}: the record key is not a JSON object, so the row it belongs to is not known",
-        "use Kafka Connect's JSON converter for keys; skip the record only by an operator's decision",
+        "use Kafka Connect's JSON converter for keys, or Avro or Protobuf with `registry:` in the config; "
+        "skip the record only by an operator's decision",
         code="B204",
     )

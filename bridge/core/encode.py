@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 
+from bridge.core.history import incarnation_of, own
 from bridge.core.translate import CanonicalEvent
 from bridge.model import OutboundRecord
 
@@ -25,15 +26,17 @@ _encode_json = msgspec.json.Encoder().encode
 class Encode:
     """The step, for one source."""
 
-    def __init__(self, source: str, incarnation: int) -> None:
-        self._identity = f"{source}\x1f{incarnation}\x1f"
+    def __init__(self, source: str) -> None:
+        self._name = source
         self._source = b"/bridge/" + source.encode()
 
-    def event_id(self, event: CanonicalEvent, position: int) -> str:
-        """UUIDv5 (RFC 9562) over the parts of the event's identity."""
+    def event_id(self, event: CanonicalEvent, position: int, part: str = "") -> str:
+        """UUIDv5 (RFC 9562) over the parts of the event's identity. ``part``: which of several units at one position."""
         name = "\x1f".join(
             (
-                str(position),
+                self._name,
+                str(incarnation_of(position)),
+                f"{own(position)}{part}",
                 event.aggregate,
                 event.aggregate_id,
                 event.rule.type,
@@ -41,19 +44,19 @@ class Encode:
                 event.element,
             )
         )
-        digest = bytearray(sha1(NAMESPACE + (self._identity + name).encode(), usedforsecurity=False).digest()[:16])
+        digest = bytearray(sha1(NAMESPACE + name.encode(), usedforsecurity=False).digest()[:16])
         digest[6] = digest[6] & 0x0F | 0x50
         digest[8] = digest[8] & 0x3F | 0x80
         text = digest.hex()
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
     def transaction(
-        self, events: list[CanonicalEvent], position: int, event_time_ms: int, commit_time_ms: int
+        self, events: list[CanonicalEvent], position: int, event_time_ms: int, commit_time_ms: int, part: str = ""
     ) -> list[OutboundRecord]:
-        """The records of one source transaction's events. Times in ms since the epoch."""
+        """The records of one source transaction's events, or of what a snapshot row showed. Times in ms since the epoch."""
         time = rfc3339(event_time_ms)
         updated = time if event_time_ms == commit_time_ms else rfc3339(commit_time_ms)
-        return [self._record(event, self.event_id(event, position), time, updated) for event in events]
+        return [self._record(event, self.event_id(event, position, part), time, updated) for event in events]
 
     def _record(self, event: CanonicalEvent, event_id: str, time: bytes, updated: bytes) -> OutboundRecord:
         rule = event.rule

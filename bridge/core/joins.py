@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bridge.errors import Untranslatable
-from bridge.model import UNKNOWN, Mapping, MappingSet, Row, TableUse
+from bridge.model import UNKNOWN, Cascade, Mapping, MappingSet, Row, TableUse
 
 Join = tuple[object, ...]
 Move = tuple[int, Join | None, Join | None]  # index, what the row joined on before, what it joins on now
@@ -62,14 +62,20 @@ class Indexes:
                     self.down(mapping, use)
                     if not use.lookup:
                         self.up(mapping, use)
+        for rule in mapping_set.cascades:
+            self.cascade(rule)
 
     def down(self, mapping: Mapping, use: TableUse) -> Index:
         """Finds a parent's rows of ``use``."""
-        return self._index(mapping, use, use.own_columns)
+        return self._index(mapping.aggregate, use, use.own_columns)
 
     def up(self, mapping: Mapping, use: TableUse) -> Index:
         """Finds the parent rows of a row of ``use``."""
-        return self._index(mapping, mapping.tables[use.parent or 0], use.parent_columns)
+        return self._index(mapping.aggregate, mapping.tables[use.parent or 0], use.parent_columns)
+
+    def cascade(self, rule: Cascade) -> Index:
+        """Finds the rows whose foreign key refers to a value."""
+        return self._index("", TableUse("", rule.table), rule.columns)
 
     def moves(self, table: int, before: Row | None, after: Row | None, *, rekeyed: bool = False) -> list[Move]:
         """How a changed row moves in its table's indexes. A row under a new key moves even where its values stay."""
@@ -82,9 +88,9 @@ class Indexes:
                 found.append((index.number, old, new))
         return found
 
-    def _index(self, mapping: Mapping, use: TableUse, columns: tuple[int, ...]) -> Index:
+    def _index(self, aggregate: str, use: TableUse, columns: tuple[int, ...]) -> Index:
         names = self._columns[use.table]
-        owner = f"@{mapping.aggregate}.{use.alias}" if use.normalise is not None else ""
+        owner = f"@{aggregate}.{use.alias}" if use.normalise is not None else ""
         name = f"{use.table}({','.join(names[column] for column in columns)}){owner}"
         index = self._by_name.get(name)
         if index is None:

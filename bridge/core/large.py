@@ -16,18 +16,19 @@ from bridge.core.collapse import NetChange, happened
 from bridge.core.columns import TableDecoder
 from bridge.core.connectors import Source
 from bridge.core.decode import ChangeEvent
-from bridge.core.spool import Spool, index_prefix, pack, unpack
+from bridge.core.packed import decode, encode, index_prefix
+from bridge.core.spool import Spool
 from bridge.model import Row
 
 _astuple = msgspec.structs.astuple
 _LIVE = 2_000  # net changes held in memory
+BEYOND_ALL = 1 << 120  # beyond every position
 _NONE = b"-"  # at this place there is nothing to fold into: a later seed was applied
-_TABLE, _SOURCE, _RAW = (
-    [field.name for field in msgspec.structs.fields(ChangeEvent)].index(name) for name in ("table", "source", "raw")
-)
-_BEFORE, _AFTER = (
-    [field.name for field in msgspec.structs.fields(ChangeEvent)].index(name) for name in ("before", "after")
-)
+_FIELDS = [field.name for field in msgspec.structs.fields(ChangeEvent)]
+_TABLE, _SOURCE, _RAW = (_FIELDS.index(name) for name in ("table", "source", "raw"))
+_BEFORE, _AFTER, _POSITION = (_FIELDS.index(name) for name in ("before", "after", "position"))
+_POSITION_BYTES = 16  # in a binary log it takes more than 64 bits
+_ANY = Source()  # nobody asks a row that was taken where it came from
 Identity = tuple[int, int, bytes, str]
 
 
@@ -40,6 +41,9 @@ class SpooledRows:
         self._count = 0
         self._is_indexed = False
         self._rekeys = False
+        self.run = ""  # the connector's that sent them
+        self.first_position = BEYOND_ALL
+        self.last_position = -1
         self.last_offsets: dict[int, int] = {}  # by partition
 
     def __len__(self) -> int:
@@ -50,12 +54,17 @@ class SpooledRows:
 
     def add(self, rows: Mapping[Identity, ChangeEvent]) -> None:
         """Rows that are not among them yet."""
+        if not self._count:
+            self.run = next((change.run for change in rows.values()), "")
         for identity, change in rows.items():
+            self.first_position = min(self.first_position, change.position)
+            self.last_position = max(self.last_position, change.position)
             self._tables[change.table.number] = change.table
             values = list(_astuple(change))
-            values[_TABLE], values[_SOURCE], values[_RAW] = change.table.number, _astuple(change.source), None
+            values[_TABLE], values[_SOURCE], values[_RAW] = change.table.number, None, None
+            values[_POSITION] = change.position.to_bytes(_POSITION_BYTES, "big", signed=True)
             values[_BEFORE] = None if change.before is None else bytes(change.before)
-            self.spool.put(_row_place(identity), pack(values))
+            self.spool.put(_row_place(identity), encode(values))
             self._rekeys = self._rekeys or change.new_key is not None
             partition = change.partition
             self.last_offsets[partition] = max(self.last_offsets.get(partition, -1), change.offset)
@@ -86,18 +95,19 @@ class SpooledRows:
             self._is_indexed = True
             for number, one in enumerate(self):
                 place = _record_place(one.table.number, one.row_key) + number.to_bytes(8, "big")
-                self.spool.put(place, pack((one.partition, one.offset)))
+                self.spool.put(place, encode((one.partition, one.offset)))
         found = sorted(
-            (key[-8:], unpack(data))
+            (key[-8:], decode(data))
             for row_key in keys
             for key, data in self.spool.items(_record_place(table, row_key))
         )
         return [(partition, offset) for _, (partition, offset) in found]
 
     def _change(self, data: bytes) -> ChangeEvent:
-        values = list(unpack(data))
+        values = list(decode(data))
         values[_TABLE] = self._tables[values[_TABLE]]
-        values[_SOURCE] = Source(*values[_SOURCE])
+        values[_SOURCE] = _ANY
+        values[_POSITION] = int.from_bytes(values[_POSITION], "big", signed=True)
         if values[_AFTER] is not None:
             values[_AFTER] = tuple(values[_AFTER])
         if values[_BEFORE] is not None:
@@ -178,7 +188,7 @@ class SpooledNets:
 
     def _flush(self) -> None:
         for order, net in self._live.items():
-            self._spool.put(_net_place(order), pack(_astuple(net)))
+            self._spool.put(_net_place(order), encode(_astuple(net)))
         self._live = {}
 
 
@@ -191,7 +201,7 @@ def _current_place(place: tuple[int, bytes]) -> bytes:
 
 
 def _net(data: bytes) -> NetChange:
-    net = NetChange(*unpack(data))
+    net = NetChange(*decode(data))
     net.before = None if net.before is None else tuple(net.before)
     net.after = None if net.after is None else tuple(net.after)
     net.steps = [tuple(step) for step in net.steps]
@@ -210,14 +220,14 @@ class SpooledImages:
 
     def __setitem__(self, place: tuple[int, bytes], row: Row | None) -> None:
         self._any = True
-        self._spool.put(_image_place(place), b"" if row is None else pack(row))
+        self._spool.put(_image_place(place), b"" if row is None else encode(row))
 
     def __contains__(self, place: tuple[int, bytes]) -> bool:
         return self._spool.get(_image_place(place)) is not None
 
     def __getitem__(self, place: tuple[int, bytes]) -> Row | None:
         data = self._spool.get(_image_place(place))
-        return unpack(data) if data else None
+        return decode(data) if data else None
 
 
 def _image_place(place: tuple[int, bytes]) -> bytes:
@@ -264,7 +274,7 @@ class SpooledRoots:
         for number, roots in found.items():
             rank = self._ranks.setdefault(number, len(self._ranks))
             for pair, changes in roots.items():
-                name = pack((number, *pair))
+                name = encode((number, *pair))
                 place = self._spool.get(b"p" + name)
                 if place is None:
                     self._met += 1
@@ -278,7 +288,7 @@ class SpooledRoots:
         """Mapping number, root, and the orders of the net changes that touch it."""
         for _, entries in groupby(self._spool.items(b"q"), key=lambda item: item[0][:19]):
             touching = list(entries)
-            number, old_key, new_key = unpack(touching[0][1])
+            number, old_key, new_key = decode(touching[0][1])
             yield number, (old_key, new_key), [int.from_bytes(key[19:27], "big") for key, _ in touching]
 
 

@@ -10,29 +10,41 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import msgspec
 
-from bridge.core.aggregate import Aggregate, Touched
+from bridge.core.aggregate import Affected, Aggregate, Touched
 from bridge.core.assemble import Assemble
+from bridge.core.cascade import Cascades, CascadingFold
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.collapse import Collapse, NetChange, Rows, StoredRow
+from bridge.core.columns import TableDecoder
 from bridge.core.connectors import CONNECTORS
 from bridge.core.decode import Decode
 from bridge.core.encode import Encode
-from bridge.core.large import SpooledNets, SpooledRows
+from bridge.core.history import ACCEPT, RELEASE, Histories, decisions, history_of, incarnation_of, own
+from bridge.core.large import Changes, SpooledNets, SpooledRows
+from bridge.core.open_window import OpenWindow
 from bridge.core.reject import Breaker, Reject
 from bridge.core.released import Released
+from bridge.core.seed import Seeding, hash_of, seeded_of, since_of
+from bridge.core.seen import Seen
 from bridge.core.spool import NewSpool, SpooledRecords
 from bridge.core.transaction import Item, Seeds, SourceTransaction, Waiting
 from bridge.core.translate import CanonicalEvent, aggregate_id, translate
-from bridge.errors import TransactionIncomplete, Untranslatable
+from bridge.core.truncate import Truncate
+from bridge.core.window import Windows
+from bridge.errors import MappingInvalid, TransactionIncomplete, Untranslatable
 from bridge.model import (
-    UNKNOWN,
+    COARSE,
+    LEAST_QUIET_MS,
     ChangelogRecord,
+    Diagnostic,
     InboundRecord,
     InputPartition,
+    Layout,
     MappingSet,
     OutboundRecord,
     SourceSettings,
@@ -47,6 +59,10 @@ class State(Rows, Protocol):
     def metas(self, prefix: bytes) -> list[tuple[bytes, bytes]]: ...
     def take_changes(self) -> Collection[ChangelogRecord]: ...
     def rows_after(self, table: int, place: bytes, limit: int) -> list[tuple[bytes, StoredRow]]: ...
+    def row_keys(self, table: int) -> list[bytes]: ...
+    def older(self, table: int, position: int) -> list[bytes]: ...
+    @property
+    def layout(self) -> int: ...
 
 
 class Counts(msgspec.Struct):
@@ -59,9 +75,11 @@ class Counts(msgspec.Struct):
     duplicates: int = 0
     incomplete: int = 0
     found: int = 0  # aggregates of the initial snapshot that events were asked about
+    open_windows: int = 0  # at its end
     events: dict[str, int] = msgspec.field(default_factory=dict)
     dead_letters: dict[str, int] = msgspec.field(default_factory=dict)
     truncated: list[str] = msgspec.field(default_factory=list)
+    released_short: list[Waiting] = msgspec.field(default_factory=list)  # by an operator's decision
 
 
 class Observed(msgspec.Struct):
@@ -71,7 +89,9 @@ class Observed(msgspec.Struct):
     net: list[NetChange]
     touched: list[Touched]
     records: list[OutboundRecord]  # its events and dead letters
+    windows: list[OpenWindow] = []  # that it belongs to, and is told with
     snapshot: bool = False  # no transaction, but aggregates that the initial snapshot found
+    window: OpenWindow | None = None  # no transaction, but a window that closed
 
 
 class Output(msgspec.Struct):
@@ -84,8 +104,7 @@ class Output(msgspec.Struct):
     commit_position: int
 
 
-_CHECKPOINT = b"checkpoint"
-_SEEDED = b"seeded"
+CHECKPOINT = b"checkpoint"
 _PARKED = b"parked\x00"
 _RELEASED = b"released\x00"
 _FOUND = b"found\x00"
@@ -111,6 +130,7 @@ class Pipeline:
         partitions: Sequence[InputPartition],
         lap: Callable[[str], None] = _no_lap,
         observe: Callable[[Observed], None] | None = None,
+        until: int | None = None,
         new_spool: NewSpool | None = None,
     ) -> None:
         self._lap = lap
@@ -118,35 +138,54 @@ class Pipeline:
         self._observe = observe
         self._state = state
         self.source = source
-        self.checkpoint = Checkpoint.decode(state.meta(_CHECKPOINT))
+        self.checkpoint = Checkpoint.decode(state.meta(CHECKPOINT))
         self.partitions = sorted(partitions)
         self._numbers = {partition: number for number, partition in enumerate(self.partitions)}
         self.markers = InputPartition(source.log or source.transaction_topic, 0)
         markers = self._numbers[self.markers]
         connector = CONNECTORS[source.connector]
-        self._decode = Decode(mappings.layouts, connector, source.decimal_handling_mode)
+        self._decode = Decode(mappings.layouts, connector, source.modes)
         tables = {name: decoder.number for name, decoder in self._decode.tables.items()}
         self._table_names = sorted(tables, key=tables.__getitem__)
         self._released = _load_released(state, source.released_positions_max)
+        self._histories = Histories(decisions(state.metas(ACCEPT), ACCEPT), self.partitions)
         self._assemble = Assemble(
             connector,
             tables,
             self.partitions,
             markers,
-            single_log=bool(source.log),
-            signal_table=source.signal_table,
+            source=source,
             released=self._released,
             snapshot_position=self.checkpoint.snapshot_position,
-            rows_max=source.transaction_rows_in_memory_max,
-            new_spool=new_spool,
+            conceded=decisions(state.metas(RELEASE), RELEASE),
         )
+        self._assemble.domain = self.checkpoint.domain
+        self._assemble.run = self.checkpoint.run
+        self._assemble.cut_until = self.checkpoint.cut_until
+        self._assemble.until = until
         stepped = {
             tables[m.tables[0].table] for m in mappings.mappings if any(rule.looks_at_steps for rule in m.events)
         }
-        self._seeded = _load_seeded(state, tables)
-        self._aggregate = Aggregate(mappings, tables, state, self._seeded)
-        self._collapse = Collapse(frozenset(stepped), self._aggregate.appended)
-        self._encode = Encode(source.name, self.checkpoint.incarnation)
+        seeded = {tables[name] for name in seeded_of(state) if name in tables}
+        self._aggregate = Aggregate(mappings, tables, state, seeded)
+        self._aggregate.since = {tables[name]: one for name, one in since_of(state).items() if name in tables}
+        self._seeding = Seeding(state, self._aggregate, tables, seeded, source.snapshot_changes, self.partitions)
+        self._seeding.begin(self.checkpoint.commit_position)
+        if self._seeding.fill is not None:
+            self._decode.signals = TableDecoder(Layout(self._seeding.fill.signal_table, ("id",)), -1)
+        fold = None
+        if mappings.cascades and not connector.logs_cascades:
+            fold = partial(CascadingFold, Cascades(mappings.cascades, self._decode.tables, self._aggregate.indexes))
+            self._decode.keeps_before = True
+        self._collapse = Collapse(frozenset(stepped), self._aggregate.appended, fold)
+        columns = {name: layout.columns for name, layout in mappings.layouts.items()}
+        self._seen = Seen(state, tables, columns, self.partitions)
+        policies = {tables[name]: policy for name, policy in source.truncate.items() if name in tables}
+        self._truncate = Truncate(policies, state, self._aggregate.indexes) if policies else None
+        self._windows = self._make_windows(mappings)
+        if fold is None and self._truncate is None and self._windows is None:  # these look at a transaction as a whole
+            self._assemble.new_spool = new_spool
+        self._encode = Encode(source.name)
         layouts = [mappings.layouts[name] for name in self._table_names]
         self._reject = Reject(source.name, source.dead_letter_topic, layouts, self.partitions, markers)
         self._breaker = Breaker(source.max_share, source.of_last)
@@ -154,6 +193,7 @@ class Pipeline:
         self._mappings_digest = mappings.digest
         self._event_time_ms = self.checkpoint.event_time_ms
         self._from_the_start = self.checkpoint.from_the_start
+        self._run = self.checkpoint.run
         self._end_offset = self.checkpoint.end_offset
         self._commit_position = self.checkpoint.commit_position
         self._queue: deque[Item] = deque()  # released, and not applied yet
@@ -164,12 +204,43 @@ class Pipeline:
         self._records: list[OutboundRecord] | SpooledRecords = []
         self._counts = Counts()
 
+    def _make_windows(self, mappings: MappingSet) -> Windows | None:
+        """None where no mapping has any, and none was left open by one that had."""
+        state = self._state
+        if not any(one.window is not None for one in mappings.mappings) and not state.metas(OpenWindow.PREFIX):
+            return None
+        coarse = self.source.connector in COARSE
+        for one in mappings.mappings:
+            if coarse and one.window is not None and one.window.quiet < LEAST_QUIET_MS:
+                text = (
+                    f"commit times of {self.source.connector} are whole seconds: {one.aggregate} needs a longer quiet"
+                )
+                raise MappingInvalid([Diagnostic("M004", text, one.file, hint="quiet: 2s or more")])
+        layouts = [mappings.layouts[name] for name in self._table_names]
+        return Windows(self._aggregate, mappings.mappings, layouts, self.partitions, state)
+
     # -- in ----------------------------------------------------------------------------------------------------------
 
-    def start_at(self, offsets: Mapping[InputPartition, int]) -> None:
-        """Where reading starts. A first start behind offset 0 means that retention took something: maybe seeds."""
+    def start_at(self, offsets: Mapping[InputPartition, int], ends: Mapping[InputPartition, int]) -> None:
+        """Where reading starts, and where the partitions end now.
+
+        A first start behind offset 0 means that retention took something, seeds or rows of transactions whose END is
+        there: what ended before now only fills the state.
+        """
         if not self.checkpoint.offsets:
             self._from_the_start = not any(offsets.values())
+            if not self._from_the_start:
+                self._assemble.cut_until = ends[self.markers]
+
+    def inputs(self) -> dict[InputPartition, int]:
+        """Where reading goes on: at the checkpoint, or where an accepted history begins that lies before it."""
+        known = self.checkpoint.inputs()
+        starts = self._histories.starts_after(max(history_of(self._commit_position), 0)) if known else None
+        if starts is not None:
+            known |= {
+                one: min(known.get(one, start), start) for one, start in zip(self.partitions, starts, strict=True)
+            }
+        return known
 
     def receive(self, records: Sequence[InboundRecord], positions: Mapping[InputPartition, int]) -> None:
         """Take records, each partition's in offset order; ``positions``: how far each partition was read by now.
@@ -182,6 +253,8 @@ class Pipeline:
         runs = [(number, self._decode.records(run, number)) for number, run in self._by_partition(records)]
         self._lap("decode")
         for number, decoded in runs:
+            if self._histories.count:
+                self._histories.place(decoded, number)
             self._assemble.add(decoded, number)
         numbers = self._numbers
         self._assemble.read_to({numbers[p]: offset for p, offset in positions.items() if p in numbers})
@@ -223,12 +296,10 @@ class Pipeline:
             elif self._to_ask and not self._tell_snapshot(item):
                 self._held = self._held or self._before
                 return
-            elif self._observe is None:
+            elif self._windows is None and self._observe is None:
                 self._transaction(item)
             else:
-                start = len(self._records)
-                net, touched = self._transaction(item)
-                self._observe(Observed(item, net, touched, list(self._records)[start:]))
+                self._apply(item)
             self._queue.popleft()
         self._held = None
 
@@ -246,18 +317,27 @@ class Pipeline:
             self._end_offset,
             self._commit_position,
             self._event_time_ms,
-            self.checkpoint.incarnation,
+            incarnation_of(self._commit_position),
             self._mappings_digest,
             self._assemble.snapshot_position,
             self._from_the_start,
+            self._assemble.domain,
+            self._run,
+            self._assemble.cut_until,
         )
-        state.put_meta(_CHECKPOINT, checkpoint.encode())
+        state.put_meta(CHECKPOINT, checkpoint.encode())
         self.checkpoint = checkpoint
         counts, self._counts = self._counts, Counts()
         counts.duplicates, self._assemble.duplicates = self._assemble.duplicates, 0
         counts.truncated, self._collapse.truncated = self._collapse.truncated, []
+        counts.released_short, self._assemble.released_short = self._assemble.released_short, []
+        counts.open_windows = self.open_windows
+        counts.truncated += self._assemble.truncated
+        self._assemble.truncated = []
+        self._seeding.is_new = False
+        counts.seed_differences, self._seeding.differences = self._seeding.differences, 0
         records, self._records = self._records, []
-        return Output(records, state.take_changes(), offsets, counts, self._commit_position)
+        return Output(records, state.take_changes(), offsets, counts, own(self._commit_position))
 
     def _resume(self) -> dict[InputPartition, int]:
         if self._held is not None:
@@ -273,12 +353,24 @@ class Pipeline:
     def pending(self) -> int:
         """How much ``take`` would give: row changes and events since the last call."""
         counts = self._counts
-        return counts.row_changes + counts.seeds + counts.transactions + counts.found
+        return counts.row_changes + counts.seeds + counts.transactions + counts.found + self._seeding.is_new
 
     @property
     def is_held(self) -> bool:
         """Whether ``receive`` has more to do although nothing new came: the snapshot is being told, in parts."""
         return self._held is not None
+
+    @property
+    def open_windows(self) -> int:
+        return 0 if self._windows is None else len(self._windows)
+
+    def is_short_of(self, position: int) -> bool:
+        """Whether a transaction up to this commit position waits to be released."""
+        return self._assemble.is_short_of(position)
+
+    def unseeded(self) -> list[str]:
+        """Tables whose rows are not all known: their aggregates fire nothing unless they were created since."""
+        return [name for number, name in enumerate(self._table_names) if number not in self._seeding.seeded]
 
     def waiting(self) -> Waiting | None:
         """What the next transaction misses, if it waits for rows."""
@@ -304,31 +396,39 @@ class Pipeline:
     # -- seeds ---------------------------------------------------------------------------------------------------------
 
     def _seeds(self, seeds: Seeds) -> None:
-        state = self._state
+        seeding, streaming = self._seeding, self._end_offset >= 0
+        if self._seen.missing:
+            self._seen.see(seeds.rows)
         for seed in seeds.rows:
             number = seed.table.number
             if number in self._aggregate.appended:
                 continue
-            stored = state.get(number, seed.row_key)
-            row = seed.after
-            if row is not None and (stored is None or stored.position <= seed.position):
-                flags = 0
-                if stored is not None:
-                    flags = stored.flags
-                    row = tuple([old if new is UNKNOWN else new for new, old in zip(row, stored.row, strict=True)])
-                    if row != stored.row:
-                        self._counts.seed_differences += 1
-                moves = self._aggregate.indexes.moves(number, None if stored is None else stored.row, row)
-                state.put(number, seed.row_key, StoredRow(seed.position, flags, row), moves)
-            if seed.source.snapshot in ("last", "last_in_data_collection"):
-                self._seeded_tables((number,))
+            if number < 0:
+                seeding.signalled(seed)
+                continue
+            net = seeding.apply(seed, self._run, streaming=streaming)
+            if net is not None:
+                self._publish_difference(net, seed.position)
+            if self._from_the_start or streaming:
+                seeding.ended(seed, self._run, streaming=streaming)
         self._counts.seeds += len(seeds.rows)
         self._lap("aggregate")
+
+    def _publish_difference(self, net: NetChange, position: int) -> None:
+        """What a snapshot shows that was missed is a unit of its own, at the snapshot's place and under its row's name."""
+        unit = SourceTransaction("snapshot", position, [], self._event_time_ms, self._end_offset, [])
+        part = f"/{self._table_names[net.table]}/{hash_of(net.row_key)}"
+        windowed: list[Affected] = []
+        touched = self._aggregate.transaction([net], position, windowed)
+        for mine in windowed:  # a window waits for changes, and this is none: nobody knows when it happened
+            touched += [self._aggregate.unit(mine.mapping, *root, changes) for root, changes in mine.roots.items()]
+        for one in touched:
+            self._publish(self._unit(one, unit), position, self._event_time_ms, self._event_time_ms, part)
 
     def _snapshot_done(self) -> None:
         """Streaming begins when the initial snapshot is whole: then a table without seeds was empty."""
         if self._end_offset < 0 and (self._assemble.snapshot_position or -1) >= 0 and self._from_the_start:
-            self._seeded_tables(range(len(self._table_names)))
+            self._seeding.mark(range(len(self._table_names)))
 
     def _tell_snapshot(self, first: SourceTransaction) -> bool:
         """Ask ``trigger: snapshot`` events of what the snapshot found; False while there is more for the next Kafka transaction.
@@ -362,21 +462,77 @@ class Pipeline:
         self._counts.found += len(rows)
         self._publish(events, position, max(self._event_time_ms, first.ts_ms), first.ts_ms)
         if self._observe is not None:
-            self._observe(Observed(snapshot, [], touched, list(self._records)[start:], snapshot=True))
+            self._observe(Observed(snapshot, [], touched, self._records_since(start), snapshot=True))
         return len(rows) == room
-
-    def _seeded_tables(self, numbers: Iterable[int]) -> None:
-        before = len(self._seeded)
-        self._seeded.update(numbers)
-        if len(self._seeded) != before:
-            names = sorted(self._table_names[one] for one in self._seeded)
-            self._state.put_meta(_SEEDED, msgspec.json.encode(names))
 
     # -- transactions --------------------------------------------------------------------------------------------------
 
+    def _apply(self, transaction: SourceTransaction) -> None:
+        """A transaction, and the windows that are due before it, or finished with it."""
+        if self._windows is not None:
+            self._close(self._windows.due(max(self._event_time_ms, transaction.ts_ms)))
+        start = len(self._records)
+        net, touched = self._transaction(transaction)
+        if self._observe is not None:
+            windows = [] if self._windows is None else self._windows.latest(transaction.position)
+            self._observe(Observed(transaction, net, touched, self._records_since(start), windows))
+        if self._windows is not None:
+            self._close(self._windows.finished())
+
+    def _close(self, closed: Iterable[tuple[OpenWindow, Touched | None]]) -> None:
+        for window, touched in closed:
+            if touched is None:
+                continue
+            unit, start = window.as_transaction(), len(self._records)
+            events = self._unit(touched, unit, window=window)
+            if events:
+                self._publish(events, unit.position, window.last.time_ms, unit.ts_ms)
+            if self._observe is not None:
+                self._observe(Observed(unit, touched.changes, [touched], self._records_since(start), window=window))
+            self._lap("window")
+
     def _transaction(self, transaction: SourceTransaction) -> tuple[list[NetChange], list[Touched]]:
         lap = self._lap
+        self._begin(transaction)
+        changes = transaction.changes
+        if not changes:
+            return [], []
+        if isinstance(changes, SpooledRows):
+            self._look(changes, transaction)
+            self._large(transaction, changes)
+            return [], []
+        if self._truncate is not None:
+            changes = transaction.changes = self._truncate.before(changes, self.partitions)
+        self._look(changes, transaction)
+        net = self._collapse.transaction(changes, transaction.position, self._state)
+        lap("collapse")
+        if not net:
+            return [], []
+        windowed: list[Affected] = []
+        touched = self._aggregate.transaction(net, transaction.position, windowed)
+        lap("aggregate")
+        if transaction.cut:
+            self._counts.incomplete += len(touched)
+            return net, touched
+        if windowed and self._windows is not None:
+            self._windows.fold(windowed, transaction, self._event_time_ms)
+            lap("window")
+        events: list[CanonicalEvent] = []
+        for one in touched:
+            events.extend(self._unit(one, transaction))
+        lap("translate")
+        if events:
+            self._publish(events, transaction.position, self._event_time_ms, transaction.ts_ms)
+            lap("encode")
+        return net, touched
+
+    def _begin(self, transaction: SourceTransaction) -> None:
+        """What is to be done before its rows are looked at."""
         self._snapshot_done()
+        is_new_run = transaction.run not in ("", self._run)
+        for ghost in self._seeding.ghosts(is_new_run=is_new_run):
+            self._publish_difference(ghost, self._commit_position)
+        self._run = transaction.run or self._run
         self._event_time_ms = max(self._event_time_ms, transaction.ts_ms)
         self._end_offset = transaction.offset
         self._commit_position = transaction.position
@@ -386,25 +542,14 @@ class Pipeline:
         for garbage in transaction.rejected:
             self._records.append(self._reject.record(garbage))
             self._count_dead_letter("B201")
-        if not transaction.changes:
-            return [], []
-        if isinstance(transaction.changes, SpooledRows):
-            self._large(transaction, transaction.changes)
-            return [], []
-        net = self._collapse.transaction(transaction.changes, transaction.position, self._state)
-        lap("collapse")
-        if not net:
-            return [], []
-        touched = self._aggregate.transaction(net, transaction.position)
-        lap("aggregate")
-        events: list[CanonicalEvent] = []
-        for one in touched:
-            events.extend(self._unit(one, transaction))
-        lap("translate")
-        if events:
-            self._publish(events, transaction.position, self._event_time_ms, transaction.ts_ms)
-            lap("encode")
-        return net, touched
+
+    def _look(self, changes: Changes, transaction: SourceTransaction) -> None:
+        """Before the rows are folded: are there columns that came or went?"""
+        if self._seen.missing:
+            self._seen.see(changes)
+        if self._decode.has_sparse:
+            self._seen.check(changes)
+        self._collapse.created = 0 if transaction.cut else self._state.layout
 
     def _large(self, transaction: SourceTransaction, changes: SpooledRows) -> None:
         """The same steps, with everything that grows with the transaction in temporary storage."""
@@ -416,19 +561,32 @@ class Pipeline:
         self._collapse.fold(changes, transaction.position, self._state, nets, nets, changes.rekeying())
         self._lap("collapse")
         for touched in self._aggregate.large(nets, transaction.position, self._new_spool):
+            if transaction.cut:
+                self._counts.incomplete += 1
+                continue
             events = self._unit(touched, transaction)
             if events:
                 self._publish(events, transaction.position, self._event_time_ms, transaction.ts_ms)
         self._lap("aggregate")
 
-    def _publish(self, events: list[CanonicalEvent], position: int, event_time_ms: int, commit_time_ms: int) -> None:
-        self._records.extend(self._encode.transaction(events, position, event_time_ms, commit_time_ms))
+    def _records_since(self, start: int) -> list[OutboundRecord]:
+        return list(self._records)[start:]
+
+    def _publish(
+        self, events: list[CanonicalEvent], position: int, event_time_ms: int, commit_time_ms: int, part: str = ""
+    ) -> None:
+        self._records.extend(self._encode.transaction(events, position, event_time_ms, commit_time_ms, part))
         counts = self._counts.events
         for event in events:
             counts[event.rule.type] = counts.get(event.rule.type, 0) + 1
 
     def _unit(
-        self, touched: Touched, transaction: SourceTransaction, *, is_snapshot: bool = False
+        self,
+        touched: Touched,
+        transaction: SourceTransaction,
+        *,
+        is_snapshot: bool = False,
+        window: OpenWindow | None = None,
     ) -> list[CanonicalEvent]:
         if not touched.complete:
             self._counts.incomplete += 1
@@ -436,30 +594,37 @@ class Pipeline:
         if self._parked:
             behind = self._parked.get(self._aggregate_name(touched))
             if behind is not None:
-                self._dead_letter(touched, transaction, None, behind)
+                self._dead_letter(touched, transaction, None, behind, window)
                 return []
         try:
             events = translate(touched, snapshot=is_snapshot)
         except Untranslatable as error:
-            self._rejected(touched, transaction, error)
+            self._rejected(touched, transaction, error, window)
             return []
         self._breaker.passed()
         return events
 
-    def _rejected(self, touched: Touched, transaction: SourceTransaction, error: Untranslatable) -> None:
+    def _rejected(
+        self, touched: Touched, transaction: SourceTransaction, error: Untranslatable, window: OpenWindow | None
+    ) -> None:
         if touched.mapping.on_error == "stop":
             raise error
         self._breaker.failed(error)
-        self._dead_letter(touched, transaction, error, None)
+        self._dead_letter(touched, transaction, error, None, window)
         if touched.mapping.on_error == "park":
             name = self._aggregate_name(touched)
             self._parked[name] = transaction.position
             self._state.put_meta(_PARKED + name.encode(), b"%d" % transaction.position)
 
     def _dead_letter(
-        self, touched: Touched, transaction: SourceTransaction, error: Untranslatable | None, behind: int | None
+        self,
+        touched: Touched,
+        transaction: SourceTransaction,
+        error: Untranslatable | None,
+        behind: int | None,
+        window: OpenWindow | None,
     ) -> None:
-        record = self._reject.unit(touched, identity_of(touched), transaction, error, behind)
+        record = self._reject.unit(touched, identity_of(touched), transaction, error, behind, window)
         self._records.append(record)
         self._count_dead_letter(error.code if error is not None else "B211")
 
@@ -485,8 +650,3 @@ def _load_released(state: State, limit: int) -> Released:
     released = Released(limit)
     released.load({int(name[len(_RELEASED) :]): value for name, value in state.metas(_RELEASED)})
     return released
-
-
-def _load_seeded(state: State, tables: Mapping[str, int]) -> set[int]:
-    names = msgspec.json.decode(state.meta(_SEEDED) or b"[]", type=list[str])
-    return {tables[name] for name in names if name in tables}

@@ -13,10 +13,12 @@ import msgspec
 from bridge.core.aggregate import Touched
 from bridge.core.collapse import NetChange
 from bridge.core.decode import ChangeEvent
+from bridge.core.history import incarnation_of, own
 from bridge.core.large import records_of
+from bridge.core.open_window import OpenWindow, Record
 from bridge.core.transaction import SourceTransaction
 from bridge.errors import BridgeError, Untranslatable
-from bridge.model import UNKNOWN, InputPartition, Layout, Mapping, Node, OutboundRecord, Row, TableUse
+from bridge.model import UNKNOWN, InputPartition, Layout, Mapping, Node, OutboundRecord, Row, TableUse, TranslatedRecord
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 
@@ -36,6 +38,8 @@ class Reject:
     def record(self, garbage: ChangeEvent) -> OutboundRecord:
         """A record that could not be decoded: its raw key and value."""
         raw = garbage.raw
+        if isinstance(raw, TranslatedRecord):
+            raw = raw.original
         place = self._partitions[garbage.partition]
         headers = [
             ("bridge_kind", b"record"),
@@ -56,11 +60,12 @@ class Reject:
         transaction: SourceTransaction,
         error: Untranslatable | None,
         parked_behind: int | None,
+        window: OpenWindow | None = None,
     ) -> OutboundRecord:
         """A unit that could not be translated (``error``), or that is parked behind one (its commit position)."""
         code = error.code if error is not None else "B211"
         markers = self._partitions[self._markers]
-        document = {
+        document: dict[str, Any] = {
             "kind": "unit",
             "code": code,
             "message": error.message if error is not None else "an earlier unit of this aggregate is a dead letter",
@@ -72,31 +77,49 @@ class Reject:
             "aggregate": touched.mapping.aggregate,
             "aggregateId": identity,
             "transaction": transaction.group,
-            "commitPosition": transaction.position,
+            "commitPosition": own(transaction.position),
+            "incarnation": incarnation_of(transaction.position),
             "commitTime": transaction.ts_ms,
             "end": {"topic": markers.topic, "partition": markers.partition, "offset": transaction.offset},
-            "parkedBehind": parked_behind,
-            "changes": [self._change(change, transaction) for change in touched.changes],
+            "parkedBehind": None if parked_behind is None else own(parked_behind),
+            "changes": [
+                self._change(change, self._records(change, transaction) if window is None else window.records(change))
+                for change in touched.changes
+            ],
             "before": self._image(touched.mapping, touched.before),
             "after": self._image(touched.mapping, touched.after),
         }
+        if window is not None:
+            document["window"] = self._window(window)
         headers = [
             ("bridge_kind", b"unit"),
             ("bridge_code", code.encode()),
             ("bridge_source", self._source.encode()),
             ("bridge_aggregate", touched.mapping.aggregate.encode()),
-            ("bridge_position", b"%d" % transaction.position),
+            ("bridge_position", b"%d" % own(transaction.position)),
             ("content-type", b"application/json"),
         ]
         return OutboundRecord(self._topic, identity.encode(), _encode(document), headers)
 
-    def _change(self, change: NetChange, transaction: SourceTransaction) -> dict[str, Any]:
-        places = records_of(transaction.changes, change)
+    def _window(self, window: OpenWindow) -> dict[str, Any]:
+        """Where it ends: the rest of the document says where it begins."""
+        markers, last = self._partitions[self._markers], window.last
+        return {
+            "transactions": window.transactions,
+            "lastTransaction": last.group,
+            "lastCommitPosition": last.position,
+            "lastEnd": {"topic": markers.topic, "partition": markers.partition, "offset": last.offset},
+        }
+
+    def _records(self, change: NetChange, transaction: SourceTransaction) -> list[Record]:
+        return [(*self._partitions[number], offset) for number, offset in records_of(transaction.changes, change)]
+
+    def _change(self, change: NetChange, records: list[Record]) -> dict[str, Any]:
         return {
             "table": self._tables[change.table].table,
             "key": change.row_key.decode(errors="replace"),
             "oldKey": change.old_key.decode(errors="replace"),
-            "records": [[*self._partitions[partition], offset] for partition, offset in places],
+            "records": records,
             "before": self._row(change.table, change.before),
             "after": self._row(change.table, change.after),
         }

@@ -8,17 +8,15 @@ their bytes. A key may be longer than the storage takes, so nothing is ever read
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from hashlib import blake2b
 from itertools import islice
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
-from bridge.model import UNKNOWN, OutboundRecord
+from bridge.core.packed import encode
+from bridge.model import OutboundRecord
 
-_UNKNOWN_CODE = 1
 _PAGE = 500  # entries read at once
-_LONGEST_JOIN = 200  # longer join values end in a hash, so that an index entry's prefix stays whole in a storage's keys
 
 
 class Storage(Protocol):
@@ -84,7 +82,7 @@ class SpooledRecords(Collection[OutboundRecord]):
         return self._count
 
     def append(self, record: OutboundRecord) -> None:
-        self._spool.put(self._count.to_bytes(8, "big"), pack(record))
+        self._spool.put(self._count.to_bytes(8, "big"), encode(record))
         self._count += 1
 
     def extend(self, records: Iterable[OutboundRecord]) -> None:
@@ -99,27 +97,4 @@ class SpooledRecords(Collection[OutboundRecord]):
             yield _record(data)
 
 
-def _encode_unknown(value: Any) -> Any:
-    if value is UNKNOWN.value:  # msgspec encodes an enum's member as its value
-        return msgspec.msgpack.Ext(_UNKNOWN_CODE, b"")
-    raise NotImplementedError(type(value).__name__)
-
-
-def _decode_unknown(code: int, _data: memoryview) -> Any:
-    if code != _UNKNOWN_CODE:
-        raise ValueError(code)
-    return UNKNOWN
-
-
-# Rows hold what JSON holds, and UNKNOWN.
-pack = msgspec.msgpack.Encoder(enc_hook=_encode_unknown).encode
-unpack = msgspec.msgpack.Decoder(tuple, ext_hook=_decode_unknown).decode
 _record = msgspec.msgpack.Decoder(OutboundRecord).decode
-
-
-def index_prefix(index: int, join: tuple[object, ...]) -> bytes:
-    """``i``, index number (2 bytes), length (2 bytes), join value: before each key of a row that joins on it."""
-    value = pack(join)
-    if len(value) > _LONGEST_JOIN:
-        value = value[:_LONGEST_JOIN] + blake2b(value, digest_size=32).digest()
-    return b"i" + index.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value

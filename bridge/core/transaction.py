@@ -10,7 +10,7 @@ from operator import attrgetter
 import msgspec
 
 from bridge.core.decode import ChangeEvent
-from bridge.core.large import Changes, Identity, SpooledRows
+from bridge.core.large import BEYOND_ALL, Changes, Identity, SpooledRows
 from bridge.core.spool import NewSpool
 from bridge.errors import TransactionIncomplete
 from bridge.model import InputPartition
@@ -31,6 +31,8 @@ class SourceTransaction(msgspec.Struct):
     ts_ms: int
     offset: int
     rejected: list[ChangeEvent]  # records that could not be decoded, those that fill a place among ``changes`` too
+    run: str = ""  # the connector's, that sent its rows; "" where it has none
+    cut: bool = False  # retention may have taken rows of it
 
 
 Item = Seeds | SourceTransaction
@@ -43,6 +45,7 @@ class Waiting(msgspec.Struct):
     position: int
     offset: int
     missing: dict[str, tuple[int, int]]
+    source: str = ""
 
     def error(self, markers: InputPartition) -> TransactionIncomplete:
         """For rows that do not come."""
@@ -50,7 +53,9 @@ class Waiting(msgspec.Struct):
         return TransactionIncomplete(
             f"{markers}@{self.offset}: transaction {self.group} (commit position {self.position}) is short: {tables}",
             "rows that END counts are not in the topics: a transform or filter of the connector drops them, a topic is "
-            "not listed in `topics`, or retention deleted them; nothing was published beyond this transaction",
+            "not listed in `topics`, or retention deleted them; nothing was published beyond this transaction; mend that, "
+            "or go on without them, knowing that events may be missing or wrong: "
+            f"bridge release --config FILE --source {self.source} --position {self.offset}",
         )
 
 
@@ -75,9 +80,6 @@ class WaitingSeeds:
             yield heappop(self._heap)[3]
 
 
-_ANYWHERE = 1 << 120  # beyond every position
-
-
 class Pending(msgspec.Struct):
     """An END that is read and not yet released, and the rows taken for it."""
 
@@ -100,6 +102,15 @@ class Pending(msgspec.Struct):
     rejected: list[ChangeEvent] = msgspec.field(default_factory=list)
     spooled: SpooledRows | None = None
     """Rows that were taken and are too many for memory; ``rows`` are those taken since."""
+    conceded: bool = False
+    """An operator decided to release it with the rows that lie before ``ends``."""
+
+    @property
+    def run(self) -> str:
+        """The connector's that sent its rows; "" where it has none. Markers do not say (measured)."""
+        if self.spooled is not None:
+            return self.spooled.run
+        return next((change.run for change in self.rows.values()), "")
 
     def take(self, change: ChangeEvent) -> bool:
         """Add a row; False when it was there already (a repeat inside the transaction)."""
@@ -117,7 +128,7 @@ class Pending(msgspec.Struct):
     @classmethod
     def early(cls, group: str) -> Pending:
         """For rows that are taken before their END is read: its position is beyond every row's."""
-        return cls(group, _ANYWHERE, {}, 0, 0, 0, restarted=False, barrier=False)
+        return cls(group, BEYOND_ALL, {}, 0, 0, 0, restarted=False, barrier=False)
 
     def spill(self, new_spool: NewSpool) -> None:
         """Move the rows out of memory."""
@@ -134,6 +145,16 @@ class Pending(msgspec.Struct):
         """Of the rows taken from a partition; -1: none."""
         last = -1 if self.spooled is None else self.spooled.last_offsets.get(partition, -1)
         return max((row.offset for row in self.rows.values() if row.partition == partition), default=last)
+
+    def first_position(self) -> int:
+        """Of its rows in the log; ``BEYOND_ALL``: none."""
+        first = BEYOND_ALL if self.spooled is None else self.spooled.first_position
+        return min((first, *(row.position for row in self.rows.values())))
+
+    def last_position(self) -> int:
+        """-1: none."""
+        last = -1 if self.spooled is None else self.spooled.last_position
+        return max((last, *(row.position for row in self.rows.values())))
 
     def fill(self, garbage: ChangeEvent) -> None:
         """An undecodable record takes a missing place of its table."""

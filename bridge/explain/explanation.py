@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,7 +17,7 @@ from bridge.mapping import load
 from bridge.mapping.catalog import Catalog
 from bridge.mapping.probes import Probes
 from bridge.mapping.tokens import Tokenise
-from bridge.model import InputPartition, SourceSettings
+from bridge.model import InputPartition, Modes, SourceSettings
 from bridge.runtime.transform import read_captures, settings_for
 from bridge.runtime.wiring import throwaway_reader
 
@@ -53,13 +53,13 @@ class Explanation:
 
 
 def from_captures(
-    explanation: Explanation, names: Sequence[str], config: Config | None, decimal_mode: str | None
+    explanation: Explanation, names: Sequence[str], config: Config | None, told: dict[str, Any]
 ) -> Account:
-    """From capture files; ``config``, if there is one, says what the connector does."""
+    """From capture files; ``config``, if there is one, says what the connector does, and ``told`` more (see MODES)."""
     source = None if config is None else config.sources[explanation.source].settings
     records = read_captures(names)
-    mode = decimal_mode or (source.decimal_handling_mode if source is not None else "precise")
-    settings = settings_for(records, explanation.source, mode, f"{explanation.source}.DLT")
+    modes = (Modes() if source is None else source.modes).told(told)
+    settings = settings_for(records, explanation.source, f"{explanation.source}.DLT", modes)
     if source is not None:
         settings = msgspec.structs.replace(settings, connector=source.connector, signal_table=source.signal_table)
     settings, mappings = lenient(settings, explanation.mappings)

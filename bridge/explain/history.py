@@ -57,7 +57,7 @@ def over_topics(
             follow = Follow(reader, tell)
             state = RowState(store, mappings)
             pipeline = Pipeline(settings, mappings, state, list(follow.ends), observe=wanted.see)
-            pipeline.start_at(follow.starts)
+            pipeline.start_at(follow.starts, follow.ends)
             for records in follow.records():
                 positions = reader.positions()
                 pipeline.receive(records, positions)

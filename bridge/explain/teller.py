@@ -45,6 +45,7 @@ class Teller:
         self._partitions = partitions
         self._end = end  # the topic and partition of END
         self._snapshot = False
+        self._folded: set[str] = set()  # aggregates of the windows that the transaction belongs to
 
     def tell(self, observed: Observed, wanted: Wanted) -> Account:
         """The whole transaction, or the aggregate that an event is of."""
@@ -56,9 +57,10 @@ class Teller:
         chosen = list(zip(observed.touched, aggregates, strict=True))
         if wanted.event:
             chosen = [(touched, told) for touched, told in chosen if _has_event(told, wanted.event)]
+        self._folded = {one.aggregate for one in observed.windows}
         net = [change for change in observed.net if not wanted.event or any(_of(change, t) for t, _ in chosen)]
         rows = [change for change in transaction.changes if not wanted.event or any(_is_row(change, n) for n in net)]
-        notes = []
+        notes = _of_windows(observed, wanted)
         if len(rows) < len(transaction.changes):
             notes.append(
                 f"only what concerns this event: {len(rows)} of the transaction's {len(transaction.changes)} row changes; "
@@ -114,6 +116,13 @@ class Teller:
         uses = [use for mapping in self._mappings.values() for use in mapping.tables if use.table == table]
         if uses and all(use.lookup for use in uses):
             return "a lookup: its changes trigger nothing"
+        folded = sorted(
+            mapping.aggregate
+            for mapping in self._mappings.values()
+            if mapping.aggregate in self._folded and any(use.table == table for use in mapping.tables)
+        )
+        if folded:
+            return f"in a window of {', '.join(folded)}, and told when it closes"
         return "no root row joins it"
 
     # -- aggregates ----------------------------------------------------------------------------------------------------
@@ -266,6 +275,15 @@ class Teller:
         headers = {name: value.decode() for name, value in record.headers} | {"ce_subject": told.id}
         data = self._personal.payload(told.aggregate, declared, msgspec.json.decode(record.value))
         return Event(headers["ce_id"], headers["ce_type"], record.topic, told.id, headers, data)
+
+
+def _of_windows(observed: Observed, wanted: Wanted) -> list[str]:
+    window = observed.window
+    if window is None:
+        return []
+    folded = wanted.folds(observed)
+    what = f"a window of {window.transactions} transactions, told at the place of its first change and the time of its last"
+    return [f"{what}: {'; '.join(folded)}; --transaction tells one of them"]
 
 
 def _reject(told: Aggregate, error: Untranslatable) -> None:

@@ -28,6 +28,7 @@ class Wanted:
         self.events = 0
         self.first = self.last = ""
         self._nearby: deque[str] = deque(maxlen=CANDIDATES)
+        self._folds: dict[bytes, list[str]] = {}  # open windows → their transactions
         lsn = _LSN.fullmatch(self.transaction)
         self._number = (int(lsn[1], 16) << 32) + int(lsn[2], 16) if lsn else _number(self.transaction)
         self._is_lsn = bool(lsn)
@@ -39,10 +40,14 @@ class Wanted:
 
     def see(self, observed: Observed) -> None:
         """The next transaction of the history."""
-        if observed.snapshot:
+        if observed.snapshot or observed.window is not None:
             if self.event:
                 self._look_for_event(observed)
+            if observed.window is not None and not any(one is observed for one in self.found):
+                self._folds.pop(observed.window.name, None)
             return
+        for window in observed.windows:
+            self._folds.setdefault(window.name, []).append(_name(observed))
         self.seen += 1
         self.last = _name(observed)
         self.first = self.first or self.last
@@ -52,6 +57,10 @@ class Wanted:
             self.found.append(observed)
         elif self._number is not None and not self._is_lsn:
             self._look_nearby(observed, self._number)
+
+    def folds(self, observed: Observed) -> list[str]:
+        """The transactions that the window which was found folds."""
+        return [] if observed.window is None else self._folds.get(observed.window.name, [])
 
     def _look_for_event(self, observed: Observed) -> None:
         for record in observed.records:
@@ -117,6 +126,8 @@ def _name(observed: Observed) -> str:
     transaction = observed.transaction
     if observed.snapshot:
         return "the snapshot"
+    if observed.window is not None:
+        return f"the window that begins with {transaction.group}:{transaction.position}"
     return f"{transaction.group}:{transaction.position} (END at offset {transaction.offset})"
 
 

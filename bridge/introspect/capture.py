@@ -47,6 +47,13 @@ _SEMANTIC: Final = {
     _TIME + "MicroTimestamp": "timestamp without time zone",
     _TIME + "NanoTimestamp": "timestamp without time zone",
     _TIME + "ZonedTimestamp": "timestamp with time zone",
+    _TIME + "IsoDate": "date",
+    _TIME + "IsoTimestamp": "timestamp without time zone",
+    _TIME + "IsoTime": "time without time zone",
+    _DATA + "Tsvector": "tsvector",
+    _DATA + "geometry.Point": "point",
+    _DATA + "geometry.Geometry": "geometry",
+    _DATA + "geometry.Geography": "geography",
     _TIME + "Time": "time(3) without time zone",
     _CONNECT + "Time": "time(3) without time zone",
     _TIME + "MicroTime": "time without time zone",
@@ -77,6 +84,7 @@ _SOURCE_TYPE: Final = "__debezium.source.column."
 _SIZED_TEXT: Final = ("VARCHAR", "CHAR", "BPCHAR")
 _PRECISION: Final = 38  # of a decimal whose schema does not say: the most that the language has
 _NULL: Final = msgspec.Raw(b"null")
+_COMMA: Final = re.compile(r"(?<!\\),")
 _DIGITS: Final = re.compile(r"\d+")
 
 
@@ -201,6 +209,11 @@ def _default(field: dict[str, Any], connector: str, value: Any) -> str | None:
     return str(plain) if number else "'" + plain.replace("'", "''") + "'"
 
 
+def _allowed(told: dict[str, Any]) -> list[str]:
+    """An enum's values; a comma in one of them is written with a backslash before it."""
+    return [value.replace("\\,", ",") for value in _COMMA.split(str(told.get("allowed", "")))]
+
+
 def sql_type(field: dict[str, Any], connector: str = "postgresql") -> str:
     """The SQL type of one field of an inline schema, in the words of the connector's database."""
     told = field.get("parameters") or {}
@@ -210,13 +223,15 @@ def sql_type(field: dict[str, Any], connector: str = "postgresql") -> str:
         return f"{own.lower()}({length})" if length else own.lower()
     name, kind = field.get("name") or "", field["type"]
     if name in {_DATA + "Enum", _DATA + "EnumSet"}:
-        values = ",".join("'" + value.replace("'", "''") + "'" for value in str(told.get("allowed", "")).split(","))
+        values = ",".join("'" + value.replace("'", "''") + "'" for value in _allowed(told))
         return f"{'enum' if name == _DATA + 'Enum' else 'set'}({values})"
     if name == _CONNECT + "Decimal":
         size = f"({told.get('connect.decimal.precision', _PRECISION)},{told.get('scale', 0)})"
         return ("decimal" if connector in {"mysql", "mariadb"} else "numeric") + size
     if name == _DATA + "Bits":
         return f"bit({told.get('length', 1)})"
+    if kind == "map":
+        return "hstore"
     if kind == "array":
         return sql_type(field.get("items") or {"type": "string"}, connector) + "[]"
     plain = _SEMANTIC.get(name) or _PLAIN.get(kind) or name.rpartition(".")[2].lower() or kind

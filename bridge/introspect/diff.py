@@ -110,7 +110,8 @@ def _text(column: CatalogColumn) -> str:
 
 
 def _foreign_key(key: ForeignKey) -> str:
-    return f"{_names(key.columns)} references {key.references} {_names(key.to)} on delete {key.on_delete}"
+    update = f" on update {key.on_update}" if key.on_update != "no action" else ""
+    return f"{_names(key.columns)} references {key.references} {_names(key.to)} on delete {key.on_delete}{update}"
 
 
 # -- what it means for mappings ----------------------------------------------------------------------------------------

@@ -39,13 +39,14 @@ WHERE INDEX_NAME = 'PRIMARY' AND TABLE_SCHEMA {schemas} ORDER BY TABLE_SCHEMA, T
 """
 _FOREIGN_KEYS: Final = """
 SELECT k.TABLE_SCHEMA, k.TABLE_NAME, k.CONSTRAINT_NAME, k.COLUMN_NAME, k.REFERENCED_TABLE_SCHEMA, k.REFERENCED_TABLE_NAME,
-       k.REFERENCED_COLUMN_NAME, r.DELETE_RULE
+       k.REFERENCED_COLUMN_NAME, r.DELETE_RULE, r.UPDATE_RULE
 FROM information_schema.KEY_COLUMN_USAGE k
 JOIN information_schema.REFERENTIAL_CONSTRAINTS r
   ON r.CONSTRAINT_SCHEMA = k.CONSTRAINT_SCHEMA AND r.CONSTRAINT_NAME = k.CONSTRAINT_NAME AND r.TABLE_NAME = k.TABLE_NAME
 WHERE k.REFERENCED_TABLE_NAME IS NOT NULL AND k.TABLE_SCHEMA {schemas}
 ORDER BY k.TABLE_SCHEMA, k.TABLE_NAME, k.CONSTRAINT_NAME, k.ORDINAL_POSITION
 """
+_CHANGES: Final = {"CASCADE": "cascade", "SET NULL": "set null"}  # RESTRICT, which is the default, changes nothing
 Query = Callable[[str], Sequence[tuple[Any, ...]]]
 
 
@@ -172,12 +173,13 @@ def _is_expression(sql: str, default: str) -> bool:
 
 
 def _foreign_keys(query: Query) -> dict[str, tuple[ForeignKey, ...]]:
-    parts: dict[tuple[str, str], list[tuple[str, str, str, str]]] = {}
-    for schema, table, constraint, column, other_schema, other, to, action in query(_FOREIGN_KEYS):
+    parts: dict[tuple[str, str], list[tuple[str, str, str, str, str]]] = {}
+    for schema, table, constraint, column, other_schema, other, to, delete, update in query(_FOREIGN_KEYS):
         place = (f"{schema}.{table}", constraint)
-        parts.setdefault(place, []).append((column, f"{other_schema}.{other}", to, action.lower()))
+        rules = delete.lower(), _CHANGES.get(update, "no action")
+        parts.setdefault(place, []).append((column, f"{other_schema}.{other}", to, *rules))
     found: dict[str, list[ForeignKey]] = {}
     for (table, _), rows in parts.items():
-        columns, references, to, actions = zip(*rows, strict=True)
-        found.setdefault(table, []).append(ForeignKey(columns, references[0], to, actions[0]))
+        columns, references, to, deletes, updates = zip(*rows, strict=True)
+        found.setdefault(table, []).append(ForeignKey(columns, references[0], to, deletes[0], updates[0]))
     return {table: tuple(sorted(keys, key=lambda key: (key.columns, key.references))) for table, keys in found.items()}

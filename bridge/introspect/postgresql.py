@@ -71,7 +71,8 @@ ORDER BY i.indisprimary DESC, c.relname
 # Constraints with a parent are the copies that a partitioned table makes for its partitions.
 _FOREIGN_KEYS: Final = f"""
 SELECT f.conrelid, {_NAMES.format(numbers="f.conkey", table="f.conrelid")},
-       n.nspname || '.' || c.relname, {_NAMES.format(numbers="f.confkey", table="f.confrelid")}, f.confdeltype::text
+       n.nspname || '.' || c.relname, {_NAMES.format(numbers="f.confkey", table="f.confrelid")}, f.confdeltype::text,
+       f.confupdtype::text
 FROM pg_constraint f JOIN pg_class c ON c.oid = f.confrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE f.contype = 'f' AND f.conparentid = 0 AND f.conrelid = ANY (%(tables)s)
 """  # noqa: S608 - our own text
@@ -162,8 +163,8 @@ def _column(
     return CatalogColumn(sql, nullable, default, comment or "", pii(comment))
 
 
-def _foreign_key(columns: list[str], references: str, to: list[str], action: str) -> ForeignKey:
-    return ForeignKey(tuple(columns), references, tuple(to), _ACTIONS[action])
+def _foreign_key(columns: list[str], references: str, to: list[str], delete: str, update: str) -> ForeignKey:
+    return ForeignKey(tuple(columns), references, tuple(to), _ACTIONS[delete], _ACTIONS[update])
 
 
 def _order(key: ForeignKey) -> tuple[Any, ...]:

@@ -14,27 +14,40 @@ from bridge.kafka.errors import Notes
 from bridge.kafka.membership import GroupMembership
 from bridge.kafka.publish import TransactionalPublisher
 from bridge.kafka.settings import ClientSettings, check_properties
-from bridge.model import Membership
+from bridge.model import Membership, Reader
 
 
 def _go_on(_point: str) -> None: ...
 
 
-class ConfluentKafka:
-    """``Kafka`` of one source. ``crash_point``: see ``bridge.runtime.crash``, which hands its own in."""
+def _as_it_is(reader: Reader) -> Reader:
+    return reader
 
-    def __init__(self, settings: ClientSettings, crash_point: Callable[[str], None] = _go_on) -> None:
+
+class ConfluentKafka:
+    """``Kafka`` of one source. ``crash_point``: see ``bridge.runtime.crash``, which hands its own in.
+
+    ``translating``: puts a reader around the source's that translates records of a Schema Registry (``bridge.formats``).
+    """
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        crash_point: Callable[[str], None] = _go_on,
+        translating: Callable[[Reader], Reader] = _as_it_is,
+    ) -> None:
         check_properties(settings)
         self._settings = settings
         self._crash_point = crash_point
+        self._translating = translating
         self._notes = Notes()
         self.cluster = Cluster(settings, self._notes)
 
     def membership(self) -> GroupMembership:
         return GroupMembership(self._settings, self.cluster, self._notes)
 
-    def reader(self) -> PartitionReader:
-        return PartitionReader(self._settings, self.cluster, self._notes)
+    def reader(self) -> Reader:
+        return self._translating(PartitionReader(self._settings, self.cluster, self._notes))
 
     def publisher(self, membership: Membership | None) -> TransactionalPublisher:
         if not isinstance(membership, GroupMembership | None):

@@ -129,6 +129,19 @@ class Cluster:
         default = str(DEFAULT_SIZE_LIMIT)
         return {name: int(configs.get(name, {}).get("max.message.bytes", default)) for name in names}
 
+    def broker_config(self) -> dict[str, str]:
+        """The settings of one broker; empty where this process may not ask."""
+        try:
+            brokers = self._client().list_topics(timeout=self._seconds).brokers
+            resource = ConfigResource(ResourceType.BROKER, str(min(brokers)))
+            (answer,) = self._client().describe_configs([resource], request_timeout=self._seconds).values()
+            entries = answer.result()
+        except KafkaException as error:
+            if error.args[0].code() in FORBIDDEN:
+                return {}
+            raise self._failed(error, "describing a broker") from error
+        return {name: entry.value for name, entry in entries.items() if entry.value is not None}
+
     # -- offsets ---------------------------------------------------------------------------------------------------
 
     def starts(self, partitions: Iterable[InputPartition]) -> dict[InputPartition, int]:

@@ -197,7 +197,7 @@ class RecordTooLarge(Fatal):
 class OutOfTime(Fatal):
     """A Kafka transaction that the brokers take, but not within its timeout: another try would end in the same way."""
 
-    code = "B508"
+    code = "B509"
 
     def __init__(self, seconds: float, left: int) -> None:
         super().__init__(

@@ -33,27 +33,33 @@ def load(
     """
     drafts, found = check_files(files, lambda name: catalog if name == source else None)
     chosen = [draft for draft in drafts if draft.source == source]
-    windows = {draft.file for draft in chosen if draft.window is not None}
-    if any(not one.warning or (one.code == "M005" and one.file in windows) for one in found):
+    if any(not one.warning for one in found):
         raise MappingInvalid(found)
     others = {draft.file for draft in drafts if draft.source != source}
     return compile_set(chosen, source, catalog, [pair for pair in files if pair[0] not in others], tokenise, probe)
 
 
 def examine(
-    files: Sequence[tuple[str, str]], catalog: Callable[[str], Catalog | None], source: str | None = None
-) -> tuple[list[Diagnostic], set[str]]:
-    """The same checks without compiling, each file with its source's catalog: diagnostics, and the sources named.
+    files: Sequence[tuple[str, str]],
+    catalog: Callable[[str], Catalog | None],
+    source: str | None = None,
+    connector: Callable[[str], str] = lambda _: "",
+) -> tuple[list[Diagnostic], dict[str, bool]]:
+    """The same checks without compiling, each file with its source's catalog: diagnostics, and the sources named, each
+    with whether a mapping of it has windows.
 
     With ``source``: only what concerns that source's files.
     """
-    drafts, found = check_files(files, catalog)
+    drafts, found = check_files(files, catalog, connector)
     if source is not None:
         others = {draft.file for draft in drafts if draft.source not in ("", source)}
         found = [diagnostic for diagnostic in found if diagnostic.file not in others]
-    return found, {draft.source for draft in drafts}
+    sources: dict[str, bool] = {}
+    for draft in drafts:
+        sources[draft.source] = sources.get(draft.source, False) or draft.window is not None
+    return found, sources
 
 
-def diagnose(files: Sequence[tuple[str, str]], catalog: Catalog | None = None) -> list[Diagnostic]:
+def diagnose(files: Sequence[tuple[str, str]], catalog: Catalog | None = None, connector: str = "") -> list[Diagnostic]:
     """All diagnostics of files of one source."""
-    return examine(files, lambda _: catalog)[0]
+    return examine(files, lambda _: catalog, connector=lambda _: connector)[0]

@@ -27,10 +27,14 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """``at_ms``: the time of its END in ms since 1970, None where the test does not say."""
+    """``at_ms``: the time of its END in ms since 1970; ``after_ms``: so long after the one before; None: not said.
+
+    Without statements it is one of somebody else's, such as a heartbeat.
+    """
 
     statements: tuple[Statement, ...]
     at_ms: int | None = None
+    after_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ tables:
       ord_no: integer not null           # short form: SQL type, then 'not null' or 'null' where it is known
       ord_stat: {type: character(1), nullable: false, default: 'N', comment: "N, P, S or X", pii: email}
     foreign_keys:
-      - {columns: [cust_no], references: public.t_cust, to: [cust_no], on_delete: cascade}
+      - {columns: [cust_no], references: public.t_cust, to: [cust_no], on_delete: cascade, on_update: cascade}
 ```
 """
 
@@ -26,6 +26,7 @@ from typing import Any, Final
 
 import msgspec
 import yaml
+from msgspec import structs
 
 from bridge.located_yaml import parse
 from bridge.mapping.diagnostics import EnoughError, Report
@@ -38,6 +39,7 @@ LIMITS: Final = Limits(
 )  # a database of some 20,000 tables
 ACTIONS: Final = ("no action", "restrict", "cascade", "set null", "set default")
 IDENTITIES: Final = ("", "default", "full", "nothing", "index")  # PostgreSQL's REPLICA IDENTITY; '' elsewhere
+_IS_DECIMAL: Final = re.compile(r"\s*(?:numeric|decimal|dec|fixed|money)\b(?!.*\])", re.IGNORECASE)
 _ENUM: Final = re.compile(r"enum\((.*)\)\Z", re.IGNORECASE | re.DOTALL)
 _ENUM_VALUE: Final = re.compile(r"'((?:[^']|'')*)'")
 
@@ -67,6 +69,7 @@ class ForeignKey(msgspec.Struct, frozen=True):
     references: str
     to: tuple[str, ...]
     on_delete: str = "no action"
+    on_update: str = "no action"
 
 
 class CatalogTable(msgspec.Struct, frozen=True):
@@ -95,6 +98,19 @@ class Catalog(msgspec.Struct, frozen=True):
                 for table, columns in types.items()
             }
         )
+
+
+def as_doubles(found: Catalog) -> Catalog:
+    """The same where the connector sends decimals as doubles, so that a mapping has to round them."""
+    return structs.replace(found, tables={name: _as_doubles(table) for name, table in found.tables.items()})
+
+
+def _as_doubles(table: CatalogTable) -> CatalogTable:
+    columns = {
+        name: structs.replace(column, type="double precision") if _IS_DECIMAL.match(column.type) else column
+        for name, column in table.columns.items()
+    }
+    return structs.replace(table, columns=columns)
 
 
 def short(text: str) -> CatalogColumn:
@@ -185,17 +201,25 @@ def _foreign_keys(section: Section) -> list[ForeignKey]:
             section.report.add("M003", path, "a foreign key is a mapping with columns:, references: and to:")
             continue
         part = Section(section.report, path, one)
-        part.only("columns", "references", "to", "on_delete")
-        action = part.text("on_delete") or "no action"
-        if action not in ACTIONS:
-            part.bad("M004", "on_delete", f"there is no action '{action[:40]}'", f"one of {', '.join(ACTIONS)}")
+        part.only("columns", "references", "to", "on_delete", "on_update")
         key = ForeignKey(
-            _names(part, "columns"), part.text("references", required=True) or "", _names(part, "to"), action
+            _names(part, "columns"),
+            part.text("references", required=True) or "",
+            _names(part, "to"),
+            _action(part, "on_delete"),
+            _action(part, "on_update"),
         )
         if not key.columns or len(key.columns) != len(key.to):
             part.bad("M003", "columns", "'columns:' and 'to:' name the same number of columns")
         found.append(key)
     return found
+
+
+def _action(part: Section, name: str) -> str:
+    action = part.text(name) or "no action"
+    if action not in ACTIONS:
+        part.bad("M004", name, f"there is no action '{action[:40]}'", f"one of {', '.join(ACTIONS)}")
+    return action
 
 
 # -- text out ----------------------------------------------------------------------------------------------------------
@@ -278,4 +302,6 @@ def _foreign_key_data(key: ForeignKey) -> dict[str, Any]:
     data = _OneLine(columns=list(key.columns), references=key.references, to=list(key.to))
     if key.on_delete != "no action":
         data["on_delete"] = key.on_delete
+    if key.on_update != "no action":
+        data["on_update"] = key.on_update
     return data

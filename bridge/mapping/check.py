@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
 from bridge.located_yaml import parse
 from bridge.mapping.catalog import Catalog
+from bridge.mapping.check_cascades import check_cascades
 from bridge.mapping.check_events import check_events
 from bridge.mapping.check_model import check_model, root_only
 from bridge.mapping.check_sense import check_sense
 from bridge.mapping.check_tables import check_tables
 from bridge.mapping.check_tests import check_tests
-from bridge.mapping.diagnostics import ALLOWABLE, EnoughError, Report, did_you_mean
+from bridge.mapping.diagnostics import ALLOWABLE, EnoughError, Report, Source, did_you_mean
 from bridge.mapping.draft import Draft, Window
 from bridge.mapping.expression import check_bool
 from bridge.mapping.lint import lint
+from bridge.mapping.nodes import Predicate, Root, walk
 from bridge.mapping.scope import RuleScope
-from bridge.mapping.shape import NAME, Section
+from bridge.mapping.shape import NAME, Section, duration
 from bridge.mapping.shared import SharedType, check_common, is_common
 from bridge.mapping.types import Type
-from bridge.model import Diagnostic
+from bridge.model import COARSE, LEAST_QUIET_MS, Diagnostic
 
 FILE_KEYS: Final = (
     "aggregate", "source", "key", "collapse", "tables", "model", "events", "on_error", "tests", "allow", "doc",
 )  # fmt: skip
 WINDOW_KEYS: Final = ("quiet", "at_most", "until")
 POLICIES: Final = ("park", "skip", "stop")
-_DURATION: Final = re.compile(r"([0-9]{1,9})(ms|s|m|h)")
-_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
-COARSE: Final = ("mysql", "mariadb")  # their commit times are whole seconds
-LEAST_QUIET_MS: Final = 2000
 
 
 def check_files(
-    files: Sequence[tuple[str, str]], catalog: Callable[[str], Catalog | None]
+    files: Sequence[tuple[str, str]],
+    catalog: Callable[[str], Catalog | None],
+    connector: Callable[[str], str] = lambda _: "",
 ) -> tuple[list[Draft], list[Diagnostic]]:
     """Every file's draft (complete only if there is no diagnostic) and all diagnostics in file order.
 
-    ``catalog`` gives that of a source, or None if nobody knows it. Common files give names to all others.
+    ``catalog`` gives that of a source, or None if nobody knows it; ``connector`` names its connector. Common files give
+    names to all others.
     """
     reports = [Report(parse(text, file)) for file, text in files]
     shared: dict[str, SharedType] = {}
@@ -58,6 +58,7 @@ def check_files(
                 drafts.append(_checked(top, catalog(str(top.data.get("source"))), drafts))
     with suppress(EnoughError):
         _appended(tops, drafts)
+        check_cascades({report.located.file: report for report in reports}, drafts, catalog, connector)
     return drafts, [diagnostic for report in reports for diagnostic in report.sorted()]
 
 
@@ -166,32 +167,24 @@ def _collapse(top: Section, draft: Draft, catalog: Catalog | None) -> None:
         return
     section = Section(top.report, top.at("collapse"), data)
     section.only(*WINDOW_KEYS)
-    quiet, at_most = _duration(section, "quiet"), _duration(section, "at_most")
+    quiet, at_most = duration(section, "quiet", required=True), duration(section, "at_most", required=True)
     if quiet is not None and at_most is not None:
         if quiet > at_most:
             section.bad("M004", "at_most", "a window cannot end before it was quiet", "at_most is at least quiet")
         if catalog is not None and catalog.connector in COARSE and quiet < LEAST_QUIET_MS:
             section.bad("M004", "quiet", f"commit times of {catalog.connector} are whole seconds", "quiet: 2s or more")
+        if any(alias.append for alias in draft.aliases.values()):
+            top.bad("M004", "collapse", "rows of append: true are facts, one by one", "collapse: transaction")
         draft.window = Window(quiet, at_most)
-        top.bad(
-            "M005",
-            "collapse",
-            "a window is checked, but cannot be run yet",
-            "until it can, write collapse: transaction to run",
-        )
         if (source := section.source("until")) is not None:
-            model = Type("record", fields=tuple((field.name, field.type) for field in draft.fields))
-            draft.window.until = check_bool(source, RuleScope(model, None, frozenset()))
-            draft.window.source = source
+            _until(section, source, draft, draft.window)
 
 
-def _duration(section: Section, key: str) -> int | None:
-    """Milliseconds of ``500ms``, ``2s``, ``5m``, ``1h``."""
-    text = section.text(key, required=True)
-    if text is None:
-        return None
-    found = _DURATION.fullmatch(text)
-    if found is None or int(found[1]) == 0:
-        section.bad("M004", key, f"'{text[:40]}' is no duration", "write 500ms, 2s, 5m or 1h")
-        return None
-    return int(found[1]) * _MS[found[2]]
+def _until(section: Section, source: Source, draft: Draft, window: Window) -> None:
+    """A condition on what the model is: a window has no model before until it is closed."""
+    model = Type("record", fields=tuple((field.name, field.type) for field in draft.fields))
+    window.until, window.source = check_bool(source, RuleScope(model, None, frozenset())), source
+    for node in walk(window.until) if window.until is not None else ():
+        if isinstance(node, Predicate) or (isinstance(node, Root) and node.name == "before"):
+            section.bad("M004", "until", "until asks what the model is, not what became of it", "status == 'PLACED'")
+            return

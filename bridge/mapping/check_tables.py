@@ -11,6 +11,7 @@ from bridge.mapping.draft import Alias, Draft
 from bridge.mapping.expression import check_bool
 from bridge.mapping.scope import RowScope, columns_of
 from bridge.mapping.shape import DOTTED, Section
+from bridge.mapping.streamed import WITHOUT, lost
 from bridge.mapping.types import column_type
 
 TRIMS: Final = ("trim", "ltrim", "rtrim", "upper", "lower")
@@ -90,10 +91,15 @@ def _root(tables: Section, draft: Draft) -> None:
 def column_exists(
     section: Section, path: Path, table: str, column: str, catalog: Catalog | None, *, key: bool = False
 ) -> bool:
-    """Report M012 if the catalog knows the table and not the column."""
+    """Report M012 if the catalog knows the table and not the column, M039 if the change stream is without it."""
     columns = columns_of(catalog, table)
-    if columns is None or column in columns:
+    if columns is None:
         return True
+    if column in columns:
+        reason = lost(columns[column], catalog)
+        if reason:
+            section.report.add("M039", path, f"no record has {table}.{column}: {reason}", WITHOUT, key=key)
+        return not reason
     section.report.add("M012", path, f"{table} has no column '{column}'", did_you_mean(column, columns), key=key)
     return False
 

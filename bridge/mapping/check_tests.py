@@ -29,10 +29,10 @@ from bridge.mapping.diagnostics import did_you_mean
 from bridge.mapping.draft import Draft
 from bridge.mapping.given_values import canonical, moment_ms
 from bridge.mapping.scope import columns_of
-from bridge.mapping.shape import Section
+from bridge.mapping.shape import Section, duration
 
 TEST_KEYS: Final = ("name", "given", "expect", "keys", "doc")
-GIVEN_KEYS: Final = ("snapshot", "transaction", "at")
+GIVEN_KEYS: Final = ("snapshot", "transaction", "at", "after")
 _USE_KEYS: Final = "name it in a catalog, or in the test: keys: {alias: [column]}"
 
 
@@ -42,6 +42,10 @@ class _Source(NamedTuple):
     draft: Draft
     catalog: Catalog | None
     tables: dict[str, str]
+
+    @property
+    def connector(self) -> str:
+        return "" if self.catalog is None else self.catalog.connector
 
 
 def check_tests(top: Section, draft: Draft, catalog: Catalog | None) -> None:
@@ -120,21 +124,24 @@ def _captures(section: Section, case: Case) -> None:
 
 
 def _part(section: Section, i: int, given: list[Any], case: Case, source: _Source) -> None:
-    """``- snapshot: […]`` or ``- transaction: […]``."""
+    """``- snapshot: […]``, ``- transaction: […]`` or ``- after: 10s``: so much later something else commits."""
     path = (*section.at("given"), i)
-    if not isinstance(given[i], dict) or ("snapshot" in given[i]) == ("transaction" in given[i]):
+    keys = given[i].keys() & {"snapshot", "transaction", "after"} if isinstance(given[i], dict) else set()
+    if not keys or ("snapshot" in keys and len(keys) > 1):
         hint = "- transaction: with a list of statements below it"
         section.report.add("M003", path, "what is given is transactions, the first part may be a snapshot", hint)
         return
     part = Section(section.report, path, given[i])
     part.only(*GIVEN_KEYS)
-    kind = "snapshot" if "snapshot" in part else "transaction"
-    if kind == "snapshot":
+    if "snapshot" in keys:
         if i > 0:
-            part.report.add("M004", part.at(kind), "the snapshot comes first: it is the initial one", key=True)
-        case.snapshot = list(_statements(part, kind, source))
-    else:
-        case.transactions.append(Transaction(tuple(_statements(part, kind, source)), _moment(part)))
+            part.report.add("M004", part.at("snapshot"), "the snapshot comes first: it is the initial one", key=True)
+        case.snapshot = list(_statements(part, "snapshot", source))
+        return
+    if "at" in part and "after" in part:
+        part.bad("M004", "after", "'at:' says the time already", "one of them")
+    statements = tuple(_statements(part, "transaction", source)) if "transaction" in keys else ()
+    case.transactions.append(Transaction(statements, _moment(part), duration(part, "after", required="after" in part)))
 
 
 def _moment(part: Section) -> int | None:
@@ -222,7 +229,7 @@ def _row(tables: Section, value: Any, path: Path, table: str, source: _Source) -
                 continue
             sql_type = known[column].type
         try:
-            row[column] = canonical(one, tables.report.located.scalar(place), sql_type)
+            row[column] = canonical(one, tables.report.located.scalar(place), sql_type, source.connector)
         except ValueError as error:
             tables.report.add("M004", place, f"{column}: {error}", sql_type and f"the column is {sql_type}")
     return row

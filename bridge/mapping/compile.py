@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import Any
 
 from bridge.mapping import support
 from bridge.mapping.catalog import Catalog
-from bridge.mapping.draft import Alias, Draft
+from bridge.mapping.check_cascades import CHANGES, actions
+from bridge.mapping.draft import Alias, Draft, Event
 from bridge.mapping.emit import Emitter, Names
 from bridge.mapping.model_code import ModelWriter
 from bridge.mapping.nodes import Column, Expr, Field, Pivot, walk
@@ -18,7 +19,7 @@ from bridge.mapping.scope import columns_of
 from bridge.mapping.table_code import table_use
 from bridge.mapping.tokens import Tokenise, plain
 from bridge.mapping.types import Type, has_tokens
-from bridge.model import Layout, Mapping, MappingSet, TableUse
+from bridge.model import Cascade, Layout, Mapping, MappingSet, TableUse, Window
 
 
 def compile_set(
@@ -37,7 +38,7 @@ def compile_set(
     if probe is not None:
         probe.drafts.extend(drafts)
     mappings = tuple(_mapping(draft, layouts, tokenise, probe) for draft in drafts)
-    return MappingSet(source, mappings, layouts, digest(files))
+    return MappingSet(source, mappings, layouts, digest(files), tuple(_cascades(layouts, catalog)))
 
 
 def digest(files: Sequence[tuple[str, str]]) -> str:
@@ -54,6 +55,9 @@ def _layouts(drafts: Sequence[Draft], catalog: Catalog | None) -> dict[str, Layo
     for draft in drafts:
         for table, column in used_columns(draft):
             used.setdefault(table, set()).add(column)
+    for table, key in actions(catalog, used):
+        used[table].update(key.columns)
+        used[key.references].update(key.to)
     found = {}
     for table in sorted(used):
         columns = tuple(sorted(used[table] - {""}))
@@ -61,6 +65,20 @@ def _layouts(drafts: Sequence[Draft], catalog: Catalog | None) -> dict[str, Layo
         types = tuple(known[column].type if column in known else "" for column in columns)
         found[table] = Layout(table, columns, types)
     return found
+
+
+def _cascades(layouts: dict[str, Layout], catalog: Catalog | None) -> Iterator[Cascade]:
+    for table, key in actions(catalog, layouts):
+        own, parent = layouts[table].columns, layouts[key.references].columns
+        yield Cascade(
+            table,
+            tuple(own.index(column) for column in key.columns),
+            key.columns,
+            key.references,
+            tuple(parent.index(column) for column in key.to),
+            key.to,
+            *(action if action in CHANGES else "" for action in (key.on_delete, key.on_update)),
+        )
 
 
 def used_columns(draft: Draft) -> set[tuple[str, str]]:
@@ -121,7 +139,24 @@ def _mapping(draft: Draft, layouts: dict[str, Layout], tokenise: Tokenise, probe
         on_error=draft.on_error,
         file=draft.file,
         tokens=any(has_tokens(item.type) for event in draft.events for item in event.data),
+        window=_window(draft, rules, slots),
     )
+
+
+def _window(draft: Draft, rules: RuleWriter, slots: dict[str, dict[str, int]]) -> Window | None:
+    """``until`` is written as an event's ``when`` is."""
+    window = draft.window
+    if window is None:
+        return None
+    until = None
+    if window.until is not None and window.source is not None:
+        event = Event("until", 1, "", window.source.place, window.source.path, when=window.until)
+        with rules.emitter.hooks.silent():
+            until = rules.when(event, "until", deleted=False)
+    columns: dict[str, tuple[int, ...]] = {}
+    for table, column in sorted(used_columns(draft)):
+        columns[table] = (*columns.get(table, ()), slots[table][column]) if column else columns.get(table, ())
+    return Window(window.quiet, window.at_most, until, columns)
 
 
 class _Steps:

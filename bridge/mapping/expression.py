@@ -95,6 +95,10 @@ class Checker:
         self.parsed.source.add(code, offset, message, hint)
         return NOTHING
 
+    def warn(self, code: str, node: ast.AST, message: str, hint: str) -> None:
+        """What is read all the same."""
+        self.parsed.source.add(code, self.parsed.offset(node), message, hint)
+
     def see(self, node: ast.expr) -> Expr:
         method: Callable[[Any], Expr] | None = getattr(self, f"_see_{type(node).__name__.lower()}", None)
         if method is None:

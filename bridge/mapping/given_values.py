@@ -17,16 +17,22 @@ from bridge.mapping.types import column_type
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SIZE: Final = re.compile(r"\(\s*(\d+)\s*(?:,\s*(-?\d+)\s*)?\)")
+_INFINITE: Final = frozenset({"infinity", "-infinity"})  # PostgreSQL's
+_TIME_TYPE: Final = re.compile(r"time(?:tz)?\b")
+_TIME: Final = re.compile(r"(-?)(\d{2,3}):(\d\d)(?::(\d\d(?:\.\d{1,6})?))?(Z?)")
 _PADDED: Final = re.compile(r"(?:char|character|bpchar)\s*(?:\(\s*(\d+)\s*\))?\s*\Z", re.IGNORECASE)
 
 
-def canonical(value: Any, text: str | None, sql_type: str) -> Any:
+def canonical(value: Any, text: str | None, sql_type: str, connector: str = "") -> Any:
     """``text``: the scalar as written, None for null, lists and mappings. Raises ValueError with what is expected."""
     if value is None or text is None or not sql_type:
         if isinstance(value, dict):
             raise ValueError("a column holds one value; write JSON as text in quotes")
         return value
-    convert = _CONVERTS.get(column_type(sql_type).kind)
+    sql_type = sql_type.lower()
+    if connector in ("mysql", "mariadb") and sql_type.startswith("timestamp"):
+        sql_type = "timestamptz"
+    convert = _time if _TIME_TYPE.match(sql_type) else _CONVERTS.get(column_type(sql_type).kind)
     return value if convert is None else convert(value, text, sql_type)
 
 
@@ -65,6 +71,8 @@ def _bool(value: Any, _text: str, _sql_type: str) -> bool:
 
 
 def _date(_value: Any, text: str, _sql_type: str) -> str:
+    if text in _INFINITE:
+        return text
     try:
         return date.fromisoformat(text).isoformat()
     except ValueError:
@@ -74,6 +82,8 @@ def _date(_value: Any, text: str, _sql_type: str) -> str:
 def _timestamp(_value: Any, text: str, sql_type: str) -> str:
     zoned = "with time zone" in sql_type.lower() or "timestamptz" in sql_type.lower()
     example = "2026-01-05T09:00:00Z" if zoned else "2026-01-05T09:00:00"
+    if text in _INFINITE:
+        return text
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -82,6 +92,16 @@ def _timestamp(_value: Any, text: str, sql_type: str) -> str:
         raise ValueError(f"{sql_type} has {'a' if zoned else 'no'} zone: {example}")
     moment = moment.astimezone(UTC).replace(tzinfo=None) if zoned else moment
     return moment.isoformat(timespec="microseconds") + ("Z" if zoned else "")
+
+
+def _time(_value: Any, text: str, sql_type: str) -> str:
+    zoned = "with time zone" in sql_type or sql_type.startswith("timetz")
+    found = _TIME.fullmatch(text)
+    if found is None or bool(found[5]) != zoned:
+        raise ValueError(f"a time of day is expected: 09:00:00.5{'Z, in UTC' if zoned else ''}")
+    sign, hours, minutes, seconds, zone = found.groups(default="")
+    whole, _, part = (seconds or "0").partition(".")
+    return f"{sign}{hours}:{minutes}:{whole:0>2}.{part:0<6}{zone}"
 
 
 def _text(_value: Any, text: str, sql_type: str) -> str:

@@ -15,7 +15,7 @@ from bridge.mapping.check import POLICIES
 from bridge.mapping.check_events import MAX_TOPIC, TRIGGERS
 from bridge.mapping.check_tables import TRIMS
 from bridge.mapping.diagnostics import ALLOWABLE
-from bridge.mapping.schema_parts import DOC, DRAFT, SCALAR, Schema, mapping, one_or_list, record, ref, text
+from bridge.mapping.schema_parts import DOC, DRAFT, DURATION, SCALAR, Schema, mapping, one_or_list, record, ref, text
 from bridge.mapping.schema_tests import TEST
 from bridge.mapping.shape import RESERVED
 from bridge.mapping.types import PLAIN
@@ -258,13 +258,11 @@ EVENT: Final = record(
 
 # -- files ------------------------------------------------------------------------------------------------------------
 
-_DURATION: Final[Schema] = {"type": "string", "pattern": "^0*[1-9][0-9]{0,8}(ms|s|m|h)$", "examples": ["2s", "30s"]}
-
 WINDOW: Final = record(
     "A window per aggregate, for code that commits after each statement.",
     {
-        "quiet": {"description": "It ends so long after the last change …", **_DURATION},
-        "at_most": {"description": "… and so long after the first at the latest.", **_DURATION},
+        "quiet": {"description": "It ends so long after the last change …", **DURATION},
+        "at_most": {"description": "… and so long after the first at the latest.", **DURATION},
         "until": _condition("It ends as soon as this holds of the model."),
     },
     "quiet",

@@ -30,6 +30,11 @@ FOREIGN_KEY: Final = record(
             "enum": [*ACTIONS, None],
             "default": "no action",
         },
+        "on_update": {
+            "description": "What an UPDATE of its key does here.",
+            "enum": [*ACTIONS, None],
+            "default": "no action",
+        },
     },
     "columns",
     "references",

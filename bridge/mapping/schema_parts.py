@@ -9,6 +9,7 @@ Schema = dict[str, Any]
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 SCALAR: Final = ["string", "number", "boolean"]
 DOC: Final[Schema] = {"description": "Text for people."}
+DURATION: Final[Schema] = {"type": "string", "pattern": "^0*[1-9][0-9]{0,8}(ms|s|m|h)$", "examples": ["2s", "30s"]}
 
 
 def text(doc: str, *, required: bool = False, **more: Any) -> Schema:

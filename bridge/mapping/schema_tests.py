@@ -6,7 +6,7 @@ from typing import Final
 
 from bridge.mapping.cases import DELETE, INSERT, REKEY, TRUNCATE, UPDATE
 from bridge.mapping.check_expected import DEAD_LETTER
-from bridge.mapping.schema_parts import DOC, SCALAR, Schema, mapping, one_or_list, record, text
+from bridge.mapping.schema_parts import DOC, DURATION, SCALAR, Schema, mapping, one_or_list, record, text
 
 _ROW: Final[Schema] = {
     "type": "object",
@@ -41,8 +41,16 @@ PART: Final = record(
         },
         "transaction": {"description": "Statements, in the order of the log.", "type": "array", "items": STATEMENT},
         "at": text("The time of the commit, with its zone.", examples=["2026-01-05T09:00:00Z"]),
+        "after": {
+            "description": "It commits so long after the one before it; without transaction: something else does.",
+            **DURATION,
+        },
     },
-    oneOf=[{"required": ["snapshot"]}, {"required": ["transaction"]}],
+    anyOf=[{"required": ["snapshot"]}, {"required": ["transaction"]}, {"required": ["after"]}],
+    **{
+        "if": {"required": ["snapshot"]},
+        "then": {"not": {"anyOf": [{"required": ["transaction"]}, {"required": ["after"]}]}},
+    },
 )
 LETTER: Final = record(
     "A unit that cannot be translated.",

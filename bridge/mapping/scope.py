@@ -9,6 +9,7 @@ from bridge.mapping.catalog import Catalog, CatalogColumn
 from bridge.mapping.diagnostics import did_you_mean
 from bridge.mapping.draft import Alias
 from bridge.mapping.nodes import NOTHING, Column, Expr, Field, Root, RowRef, Rows
+from bridge.mapping.streamed import WITHOUT, lost, may_be_nulled
 from bridge.mapping.types import RAW, ROW, Type, column_type
 
 if TYPE_CHECKING:
@@ -126,6 +127,11 @@ class RowScope(Scope):
             hint = did_you_mean(name, columns)
             return checker.bad("M012", node, f"{table} has no column '{name}'", hint)
         known = columns[name]
+        if reason := lost(known, self.catalog):
+            return checker.bad("M039", node, f"no record has {table}.{name}: {reason}", WITHOUT)
+        if may_be_nulled(known, self.catalog, table):
+            message = f"an update that leaves {table}.{name} as it is may bring null for it, if the row is big"
+            checker.warn("M040", node, message, f"ALTER TABLE {table} REPLICA IDENTITY FULL")
         nullable = known.nullable is True and not self._never_null(self.aliases[row.alias], name)
         return Column(column_type(known.type), row, name, nullable, known.pii)
 

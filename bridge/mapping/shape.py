@@ -114,3 +114,19 @@ class Section:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.data)
+
+
+_DURATION: Final = re.compile(r"([0-9]{1,9})(ms|s|m|h)")
+_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+
+
+def duration(section: Section, key: str, *, required: bool = False) -> int | None:
+    """Milliseconds of ``500ms``, ``2s``, ``5m``, ``1h``."""
+    text = section.text(key, required=required)
+    if text is None:
+        return None
+    found = _DURATION.fullmatch(text)
+    if found is None or int(found[1]) == 0:
+        section.bad("M004", key, f"'{text[:40]}' is no duration", "write 500ms, 2s, 5m or 1h")
+        return None
+    return int(found[1]) * _MS[found[2]]

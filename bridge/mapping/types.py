@@ -91,7 +91,8 @@ def has_tokens(kind: Type) -> bool:
 _SQL: Final[tuple[tuple[str, Type], ...]] = (
     (r"(?:tiny|small|medium|big)?(?:int(?:eger)?|serial)[0-9]*\b.*", INT),
     (r"(?:big|small)?serial[0-9]*|year(?:\(4\))?|oid", INT),
-    (r"bool(?:ean)?|bit\(1\)", BOOL),
+    (r"bool(?:ean)?|bit(?:\(1\))?", BOOL),
+    (r"bit\b.*|varbit\b.*", INT),
     (r"(?:numeric|decimal|dec|money|number)\b.*", DECIMAL),
     (r"(?:real|float[48]?|double)\b.*", DOUBLE),
     (r"date", DATE),
@@ -100,7 +101,13 @@ _SQL: Final[tuple[tuple[str, Type], ...]] = (
         r"(?:n?var)?char\b.*|n?char\b.*|\"char\"|character\b.*|bpchar\b.*|(?:tiny|medium|long)?text\b.*|citext|name",
         STRING,
     ),
-    (r"uuid|jsonb?|xml|ltree|hstore|inet[46]?|cidr|macaddr8?|(?:enum|set)\b.*", STRING),
+    (r"uuid|jsonb?|xml|ltree|hstore|tsvector|isbn|is[ms]n|upc|inet[46]?|cidr|macaddr8?|(?:enum|set)\b.*", STRING),
+    (r"(?:int4|int8|num|ts|tstz|date)range|time(?:tz)?\b.*", STRING),
+    (r"bytea|(?:var)?binary\b.*|(?:tiny|medium|long)?blob\b.*", STRING),
+    (
+        r"geometry\b.*|geography\b.*|point|linestring|polygon|multi(?:point|linestring|polygon)|geom(?:etry)?collection",
+        STRING,
+    ),
 )
 _SQL_PATTERNS: Final = tuple((re.compile(pattern), kind) for pattern, kind in _SQL)
 

@@ -1,7 +1,7 @@
 """Metrics: every number that the bridge shows, by one class with a typed method for each.
 
 All times are in seconds. Methods are called once per batch, never per row, so that they cost nothing that a profile
-would show. Label ``source`` is the source's name in the config, ``step`` is read or one of the pipeline's seven words.
+would show. Label ``source`` is the source's name in the config, ``step`` is read or one of the pipeline's words.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Hi
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-STEPS: Final = ("read", "decode", "assemble", "collapse", "aggregate", "translate", "encode", "publish")
+STEPS: Final = ("read", "decode", "assemble", "collapse", "aggregate", "window", "translate", "encode", "publish")
 STEP_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 EVENT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
@@ -82,6 +82,7 @@ class Metrics:
             "open_transaction_age_seconds",
             "How long the oldest transaction waits for its rows or its END; 0: none does.",
         )
+        self._windows = self._gauge("open_windows", "Windows that wait for their end.")
         self._owned = self._gauge("source_owned", "1 while this process owns the source, 0 while it stands by.")
         self._restore = self._gauge("restore_progress_ratio", "Share of the changelog that was read back; 1: done.")
         self._duplicates = self._counter("event_duplicates", "Row changes and markers dropped as repeats.")
@@ -101,7 +102,7 @@ class Metrics:
 
     def declare(self, source: str, event_types: Iterable[str] = ()) -> None:
         """Show a source's metrics as 0 from the start: an absent series alarms nobody."""
-        for gauge in (self._lag, self._open_age, self._owned, self._restore):
+        for gauge in (self._lag, self._open_age, self._windows, self._owned, self._restore):
             gauge.labels(source)
         for counter in (self._duplicates, self._row_changes, self._transactions, self._seeds, self._seed_differences):
             counter.labels(source)
@@ -153,6 +154,10 @@ class Metrics:
     def open_transaction_age(self, source: str, seconds: float) -> None:
         """Age of the oldest transaction that waits; 0 where none does."""
         self._open_age.labels(source).set(seconds)
+
+    def open_windows(self, source: str, count: int) -> None:
+        """Windows that are open now."""
+        self._windows.labels(source).set(count)
 
     def owned(self, source: str, *, owner: bool) -> None:
         """This process owns the source, or does not any more."""

@@ -18,15 +18,15 @@ import msgspec
 from bridge.core.assemble import Assemble
 from bridge.core.columns import TableDecoder
 from bridge.core.connectors import CONNECTORS
-from bridge.core.decode import Decode, Envelope, WithSchema
+from bridge.core.decode import Decode, WithSchema, envelope_of
 from bridge.core.released import Released
 from bridge.core.transaction import SourceTransaction
 from bridge.errors import Fatal, HistoryWentBack, TransactionIncomplete, Undecodable
 from bridge.model import InboundRecord, InputPartition, Layout, Reader, SourceSettings
 from bridge.runtime.follow import Follow
+from bridge.runtime.transform import BINARY
 
 _ROWS_AHEAD: Final = 100_000  # of one partition, before it waits for the others
-_envelope = msgspec.json.Decoder(Envelope).decode
 _with_schema = msgspec.json.Decoder(WithSchema).decode
 
 
@@ -47,7 +47,7 @@ class Summary(msgspec.Struct):
     transactions: int = 0
     ends: tuple[int, int] = (-1, -1)
     left_out: int = 0  # records that were read behind the last whole transaction
-    not_text: int = 0  # records with bytes that are not UTF-8, which stand as replacement characters
+    not_text: int = 0  # keys, values and headers with bytes that are not UTF-8, which stand as base64
     stopped: str = ""
 
 
@@ -79,16 +79,15 @@ class Whole:
         self.numbers = {partition: number for number, partition in enumerate(self.partitions)}
         self.markers = InputPartition(settings.log or settings.transaction_topic, 0)
         self._connector = CONNECTORS[settings.connector]
-        self._mode = settings.decimal_handling_mode
+        self._envelope = envelope_of(self._connector)
         self._tables: dict[str, int] = {}
-        self._decode = Decode({}, self._connector, self._mode)
+        self._decode = Decode({}, self._connector)
         self._assemble = Assemble(
             self._connector,
             self._tables,
             self.partitions,
             self.numbers[self.markers],
-            single_log=bool(settings.log),
-            signal_table=settings.signal_table,
+            source=settings,
             released=Released(settings.released_positions_max),
         )
 
@@ -121,7 +120,7 @@ class Whole:
         if value is None:
             return False
         try:
-            envelope = _envelope(_with_schema(value).payload if value.startswith(b'{"schema":{') else value)
+            envelope = self._envelope(_with_schema(value).payload if value.startswith(b'{"schema":{') else value)
         except msgspec.DecodeError:
             return True  # garbage: decode knows best
         if envelope.source is None:
@@ -131,7 +130,7 @@ class Whole:
             if record.key() is None:
                 return False
             number = self._tables[name] = len(self._tables)
-            self._decode.tables[name] = TableDecoder(Layout(name, ()), number, self._mode)
+            self._decode.tables[name] = TableDecoder(Layout(name, ()), number)
         return record.key() is not None or envelope.op == "t"
 
     def resume(self) -> dict[int, int]:
@@ -233,14 +232,14 @@ class CaptureFile:
         self._out.write(msgspec.json.encode(line) + b"\n")
         self.records += 1
 
-    def _text(self, data: bytes | None) -> str | None:
+    def _text(self, data: bytes | None) -> str | dict[str, bytes] | None:
         if data is None:
             return None
         try:
             return data.decode()
         except UnicodeDecodeError:
             self.not_text += 1
-            return data.decode(errors="replace")
+            return {BINARY: data}
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._out is not self._raw:

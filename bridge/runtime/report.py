@@ -17,6 +17,9 @@ class Report:
     def restoring(self, offset: int, end: int) -> None:
         """The changelog was read up to ``offset`` of ``end``."""
 
+    def unseeded(self, tables: list[str]) -> None:
+        """At a start in the middle: tables whose rows are not all known."""
+
     def steps(self, seconds: dict[str, float]) -> None:
         """How long each step took for one batch, from reading it to its commit."""
 

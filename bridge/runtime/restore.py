@@ -12,12 +12,11 @@ import msgspec
 
 from bridge.model import Changelog, Clock
 from bridge.runtime.report import Report
-from bridge.state.rows import RowState, other_columns
+from bridge.state.rows import RowState
 
 STALE_SECONDS = (
     12 * 3600
 )  # well below the changelog's delete.retention.ms (Kafka's default: a day; `bridge topics`: a week)
-_LAYOUT = b"layout"
 
 
 class Stamp(msgspec.Struct, frozen=True):
@@ -45,7 +44,7 @@ class Restore:
         self._identity = changelog.identity()
 
     def run(self) -> None:
-        """Read what the store lacks. Raises Retriable, StateLost, and Fatal where the mappings need other columns."""
+        """Read what the store lacks. Raises Retriable, StateLost."""
         start, end = self._changelog.bounds()
         offset = self._usable_offset(start, end)
         if offset is None:
@@ -55,7 +54,6 @@ class Restore:
         for records, after in self._changelog.read(offset, end):
             self._state.restore(records, self.stamp(after))
             self._report.restoring(after, end)
-        self._check_layout()
 
     def stamp(self, offset: int) -> bytes:
         """The stamp of a store that holds everything before ``offset``."""
@@ -72,28 +70,3 @@ class Restore:
         same = (stamp.changelog, stamp.boot, stamp.shape) == (self._identity, self._boot, self._state.shape())
         fresh = 0 <= self._clock.now() - stamp.at < STALE_SECONDS
         return stamp.offset if same and fresh and start <= stamp.offset <= end else None
-
-    def _check_layout(self) -> None:
-        """The columns that the state holds must be those that the mappings use."""
-        now = self._state.layouts()
-        stored = self._state.meta(_LAYOUT)
-        if stored is None:
-            self._state.put_meta(_LAYOUT, msgspec.json.encode(now))
-            return
-        known = msgspec.json.decode(stored, type=dict[str, list[str]])
-        changed = [_difference(table, known.get(table), columns) for table, columns in now.items()]
-        problems = [text for text in changed if text]
-        if problems:
-            self._state.wipe()
-            raise other_columns("; ".join(problems))
-
-
-def _difference(table: str, known: list[str] | None, columns: list[str]) -> str:
-    if known is None:
-        return f"{table} is new"
-    if known == columns:
-        return ""
-    new = [column for column in columns if column not in known]
-    gone = [column for column in known if column not in columns]
-    parts = ([f"new {', '.join(new)}"] if new else []) + ([f"no longer used {', '.join(gone)}"] if gone else [])
-    return f"{table}: {' and '.join(parts)}"

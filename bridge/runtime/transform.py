@@ -1,26 +1,32 @@
 """Captured records → events, without a cluster: the same core as ``bridge run``, the same ids and bytes.
 
 A capture is JSON lines, one Kafka record each: either ``{topic, partition, offset, headers: [[name, text], …], key, value}``
-or what ``kcat -J`` prints (``payload`` for the value, headers as one flat list). Files may be gzipped; ``-`` is standard input.
+or what ``kcat -J`` prints (``payload`` for the value, headers as one flat list). Bytes that are no text stand as
+``{"base64": text}``. Files may be gzipped; ``-`` is standard input.
 """
 
 from __future__ import annotations
 
 import gzip
+import re
 import sys
+from binascii import a2b_base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
 import msgspec
 
+from bridge.core.connectors import CONNECTORS, POSTGRESQL, refusal
 from bridge.core.pipeline import Observed, Output, Pipeline
 from bridge.errors import Fatal
-from bridge.model import InboundRecord, InputPartition, MappingSet, PlainRecord, SourceSettings
+from bridge.model import InboundRecord, InputPartition, MappingSet, Modes, PlainRecord, SourceSettings
 from bridge.state.rows import RowState
 from bridge.state.store import MemoryStore
 
 BATCH = 10_000
+BINARY = "base64"  # {"base64": "…"} stands for bytes that are no text
+_WRITTEN_BY = re.compile(rb'"source"\s*:\s*\{[^{}]*?"connector"\s*:\s*"([a-z0-9]+)"')
 
 
 def read_captures(names: Sequence[str]) -> list[PlainRecord]:
@@ -58,7 +64,7 @@ def _record(line: bytes, name: str, number: int) -> PlainRecord:
             _headers(data.get("headers") or []),
             data.get("timestamp", data.get("ts", 0)),
         )
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise Fatal(
             f"{name}:{number}: not a captured record ({type(error).__name__})",
             "each line is a JSON object with topic, partition, offset, key and value (or payload, as kcat -J prints it)",
@@ -69,7 +75,11 @@ def _record(line: bytes, name: str, number: int) -> PlainRecord:
 def _bytes(value: Any) -> bytes | None:
     if value is None:
         return None
-    return value.encode() if isinstance(value, str) else msgspec.json.encode(value)
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, dict) and value.keys() == {BINARY}:
+        return a2b_base64(value[BINARY])
+    return msgspec.json.encode(value)
 
 
 def _headers(headers: list[Any]) -> list[tuple[str, bytes | None]]:
@@ -96,8 +106,20 @@ def _is_marker(value: bytes) -> bool:
     return b'"status":"BEGIN"' in value or b'"status":"END"' in value or b'"status": "END"' in value
 
 
+def _connector(records: Iterable[PlainRecord]) -> str:
+    """Which connector wrote the records, as their rows say. Raises Fatal for one that the bridge does not know."""
+    for record in records:
+        found = _WRITTEN_BY.search(record.value_bytes or b"")
+        if found is not None:
+            name = found[1].decode()
+            if name not in CONNECTORS:
+                raise Fatal(refusal(name), "capture from another connector", code="B502")
+            return name
+    return POSTGRESQL.name
+
+
 def settings_for(
-    records: Sequence[PlainRecord], source: str, decimal_mode: str, dead_letter_topic: str
+    records: Sequence[PlainRecord], source: str, dead_letter_topic: str, modes: Modes | None = None
 ) -> SourceSettings:
     """Single-log mode when rows and markers share a topic, else one topic per table."""
     markers = marker_topic(records)
@@ -105,11 +127,11 @@ def settings_for(
     topics = tuple(sorted({r.topic_name for r in records} - {markers}))
     return SourceSettings(
         name=source,
-        connector="postgresql",
+        connector=_connector(records),
         topics=() if is_log else topics,
         transaction_topic="" if is_log else markers,
         log=markers if is_log else "",
-        decimal_handling_mode=decimal_mode,
+        modes=modes or Modes(),
         dead_letter_topic=dead_letter_topic,
     )
 

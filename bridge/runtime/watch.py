@@ -11,6 +11,8 @@ from bridge.observe.logs import get_logger
 from bridge.observe.metrics import Metrics
 from bridge.runtime.report import Report
 
+_TRUNCATED = "its policy (`tables` of the source) says whether its rows stay in the state; no event is published"
+_DECIDED = "`bridge release` decided so; events of the missing rows are missing, and rows in the state may be old"
 _RESTORE_LOG_SECONDS = 5.0
 
 
@@ -25,6 +27,7 @@ class Watch(Report):
         self._state = ""
         self._said = 0.0
         self._restoring: tuple[float, int] | None = None  # since when, from which offset
+        self._unseeded: list[str] = []
         self._incomplete_said = False
 
     def tick(self) -> None:
@@ -61,6 +64,16 @@ class Watch(Report):
             seconds_left=round((end - offset) / rate) if rate else None,
         )
 
+    def unseeded(self, tables: list[str]) -> None:
+        if tables and tables != self._unseeded:
+            self._log.warning(
+                "incomplete",
+                tables=tables,
+                reason="no whole snapshot of them is in the topics: aggregates that are older than the topics fire no events",
+                hint="bridge backfill --signal",
+            )
+        self._unseeded = tables
+
     def steps(self, seconds: dict[str, float]) -> None:
         for step, spent in seconds.items():
             self._metrics.step(self._source, step, spent)
@@ -76,6 +89,7 @@ class Watch(Report):
             seeds=counts.seeds,
         )
         metrics.events_published(source, counts.events, seconds)
+        metrics.open_windows(source, counts.open_windows)
         for code, count in counts.dead_letters.items():
             metrics.dead_letters(source, code, count)
         self._log.debug("publish", position=output.commit_position, transactions=counts.transactions, seconds=seconds)
@@ -86,7 +100,12 @@ class Watch(Report):
         for code, count in counts.dead_letters.items():
             self._log.warning("dead_letter", code=code, records=count, position=output.commit_position)
         for table in counts.truncated:
-            self._log.error("truncate", table=table, position=output.commit_position, hint="its rows stay in the state")
+            self._log.error("truncate", table=table, position=output.commit_position, hint=_TRUNCATED)
+        for short in counts.released_short:
+            missing = {table: f"{have} of {count} rows" for table, (have, count) in short.missing.items()}
+            self._log.error(
+                "released_short", transaction=short.group, position=short.position, missing=missing, reason=_DECIDED
+            )
         if counts.seed_differences:
             self._metrics.seed_differences(self._source, counts.seed_differences)
             self._log.warning("seed_differences", seeds=counts.seed_differences, hint="changes were missed before")

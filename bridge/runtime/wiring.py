@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from bridge.formats.registry import HttpRegistry
+from bridge.formats.translate import Formats, TranslatingReader
 from bridge.kafka.client import ConfluentKafka
-from bridge.kafka.consume import PartitionReader
 from bridge.kafka.settings import ClientSettings
 from bridge.kafka.topics import Topic, check, create, plan, require
-from bridge.model import MappingSet
+from bridge.model import MappingSet, Reader
 from bridge.runtime.crash import crash_point
 
 if TYPE_CHECKING:
@@ -20,10 +22,10 @@ def event_topics(mappings: MappingSet) -> list[str]:
     return sorted({rule.topic for mapping in mappings.mappings for rule in mapping.events})
 
 
-def kafka_for(config: Config, source: Source, mappings: MappingSet) -> ConfluentKafka:
-    """The Kafka port of one source. Raises ConfigInvalid."""
+def kafka_for(config: Config, source: Source, mappings: MappingSet, purpose: str = "") -> ConfluentKafka:
+    """The Kafka port of one source; for a ``purpose``, under a name of its own that fences nobody. Raises ConfigInvalid."""
     name = source.settings.name
-    identity = f"{config.application}.{name}"
+    identity = f"{config.application}.{name}{purpose and '.'}{purpose}"
     return ConfluentKafka(
         ClientSettings(
             properties=config.kafka,
@@ -40,10 +42,19 @@ def kafka_for(config: Config, source: Source, mappings: MappingSet) -> Confluent
             max_poll_interval_ms=int((config.transaction_timeout_seconds + 240) * 1000),
         ),
         crash_point,
+        translating(config),
     )
 
 
-def throwaway_reader(config: Config, source: Source, purpose: str) -> PartitionReader:
+def translating(config: Config) -> Callable[[Reader], Reader]:
+    """What reads records of the config's Schema Registry; without one, records are read as they are."""
+    if config.registry is None:
+        return lambda reader: reader
+    formats = Formats(HttpRegistry(config.registry))
+    return lambda reader: TranslatingReader(reader, formats)
+
+
+def throwaway_reader(config: Config, source: Source, purpose: str) -> Reader:
     """A reader of one source's topics for a command: it joins no group, commits nothing, and disturbs no bridge."""
     name = f"{config.application}.{source.settings.name}.{purpose}"
     return ConfluentKafka(
@@ -55,7 +66,8 @@ def throwaway_reader(config: Config, source: Source, purpose: str) -> PartitionR
             changelog_topic=source.changelog_topic,
             data_topics=source.settings.topics,
             client_id=name,
-        )
+        ),
+        translating=translating(config),
     ).reader()
 
 

@@ -15,7 +15,7 @@ The order that makes it exactly once
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from weakref import WeakSet
 
@@ -24,8 +24,19 @@ import msgspec
 from bridge.core.pipeline import Pipeline
 from bridge.core.spool import Spool, Storage
 from bridge.errors import Fenced, Retriable, StateLost
-from bridge.model import Clock, InputPartition, Kafka, MappingSet, Membership, Publisher, Reader, SourceSettings
+from bridge.model import (
+    ChangelogRecord,
+    Clock,
+    InputPartition,
+    Kafka,
+    MappingSet,
+    Membership,
+    Publisher,
+    Reader,
+    SourceSettings,
+)
 from bridge.runtime.crash import crash_point
+from bridge.runtime.evolve import Evolve
 from bridge.runtime.report import Report
 from bridge.runtime.restore import Restore
 from bridge.state.rows import RowState
@@ -77,7 +88,7 @@ class Session:
         self._publisher: Publisher = kafka.publisher(membership)
         self._reader: Reader = kafka.reader()
         self._spools: WeakSet[Storage] = WeakSet()
-        self._alive_at = self._now()
+        self._polled_at = self._now()
         limits = self._limits
         self._new_spool = None if worker.open_spool is None else partial(self._make_spool, worker.open_spool)
         self._state = RowState(
@@ -92,6 +103,7 @@ class Session:
             self._publisher.open()
             self._restore = Restore(kafka.changelog(), self._state, self._clock, worker.boot, self._report)
             self._restore.run()
+            Evolve(kafka, worker.source, worker.mappings, self._state, self._save, self._alive).run()
             crash_point("after_restore")
             self._pipeline = self._new_pipeline(worker)
         except BaseException:
@@ -109,9 +121,23 @@ class Session:
         pipeline = Pipeline(
             worker.source, worker.mappings, self._state, partitions, self._lap, new_spool=self._new_spool
         )
-        known = pipeline.checkpoint.inputs()
-        pipeline.start_at(reader.seek({partition: known.get(partition, -1) for partition in partitions}))
+        known = pipeline.inputs()
+        begins = reader.seek({partition: known.get(partition, -1) for partition in partitions})
+        pipeline.start_at(begins, reader.ends())
+        if known or any(begins.values()):
+            self._report.unseeded(pipeline.unseeded())
         return pipeline
+
+    def _alive(self) -> None:
+        if not self._membership.poll():
+            raise Fenced("the consumer group gave the source to another process")
+        self._report.tick()
+
+    def _save(self, more: Sequence[ChangelogRecord]) -> None:
+        """A part of the state, which nothing is published with."""
+        self._alive()
+        offset = self._publisher.publish([], [*self._state.take_changes(), *more], {})
+        self._state.committed(self._restore.stamp(offset))
 
     def close(self) -> None:
         """Let go of everything; what was not committed is gone."""
@@ -130,20 +156,15 @@ class Session:
     def _keep_alive(self) -> None:
         """In the middle of a large transaction: the group wants to be polled, and health to be told. Raises Fenced."""
         now = self._now()
-        if now - self._alive_at >= _BETWEEN_POLLS:
-            self._alive_at = now
-            self._report.tick()
-            self._poll()
-
-    def _poll(self) -> None:
-        if not self._membership.poll():
-            raise Fenced("the consumer group gave the source to another process")
+        if now - self._polled_at >= _BETWEEN_POLLS:
+            self._polled_at = now
+            self._alive()
 
     # -- the loop's body -----------------------------------------------------------------------------------------------
 
     def cycle(self) -> None:
         """One round: read, receive, and commit when it is due. Raises Fenced, Retriable, StateLost and what stops."""
-        self._poll()
+        self._alive()
         reader, pipeline, limits = self._reader, self._pipeline, self._limits
         self._lapped = self._clock.now()
         records = reader.read(limits.read_records_max, 0.02 if pipeline.pending else 0.1)

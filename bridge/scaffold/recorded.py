@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from bridge.core.connectors import CONNECTORS, refusal
 from bridge.errors import BridgeError
 from bridge.mapping import load
+from bridge.model import Modes
 from bridge.runtime.transform import read_captures, settings_for, transform
 from bridge.scaffold.scaffold import Scaffold
 from bridge.trial.log import DEAD_LETTERS
@@ -19,7 +20,7 @@ Told = dict[str, dict[str, list[str]]]  # aggregate → its id → the types of 
 
 
 def with_tests(
-    drafted: Scaffold, source: str, captures: Sequence[str], decimal_mode: str
+    drafted: Scaffold, source: str, captures: Sequence[str], modes: Modes | None
 ) -> tuple[Scaffold, list[str]]:
     """The draft with a test in each file whose aggregate is created in the captures; and why others have none."""
     files = dict(drafted.files)
@@ -29,7 +30,7 @@ def with_tests(
     if connector not in ("", *CONNECTORS):
         return drafted, [f"no test was recorded: {refusal(connector)}"]
     try:
-        told = _told(drafted, source, captures, decimal_mode)
+        told = _told(drafted, source, captures, modes)
     except BridgeError as error:
         return drafted, [f"no test was recorded: {error.message}"]
     notes = []
@@ -39,7 +40,7 @@ def with_tests(
         if chosen is None:
             notes.append(f"{name}: no test was recorded, since the captures create none that the draft can translate")
             continue
-        wish = Wish(captures, MOST, chosen, decimal_mode)
+        wish = Wish(captures, MOST, chosen, modes)
         try:
             files[subject.draft.file] = record(subject, list(files.items()), lambda _: drafted.catalog, wish).file
         except BridgeError as error:
@@ -47,10 +48,10 @@ def with_tests(
     return drafted._replace(files=files), notes
 
 
-def _told(drafted: Scaffold, source: str, captures: Sequence[str], decimal_mode: str) -> Told:
+def _told(drafted: Scaffold, source: str, captures: Sequence[str], modes: Modes | None) -> Told:
     """The events of the draft for the captures. Raises BridgeError."""
     records = read_captures(captures)
-    settings = settings_for(records, source, decimal_mode, DEAD_LETTERS)
+    settings = settings_for(records, source, DEAD_LETTERS, modes)
     mappings = load(list(drafted.files.items()), source, drafted.catalog)
     owners = {rule.type: mapping.aggregate for mapping in mappings.mappings for rule in mapping.events}
     told: Told = {}

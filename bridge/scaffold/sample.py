@@ -14,14 +14,12 @@ from typing import Any, Final
 import msgspec
 
 from bridge.core.columns import RAW_NULL, TableDecoder
-from bridge.core.wire import PLACEHOLDER, PLACEHOLDER_BASE64
 from bridge.mapping.catalog import Catalog, CatalogTable
-from bridge.model import UNKNOWN, InboundRecord, Layout
+from bridge.model import UNKNOWN, InboundRecord, Layout, Modes
 
 Image = dict[str, Any]  # a row: column → canonical value; columns that nobody knows are left out
 
 IMAGES_MAX: Final = 10_000  # of one table; more would not change what is guessed
-_MISSING: Final = (PLACEHOLDER, PLACEHOLDER_BASE64)
 
 
 class TableSample:
@@ -106,9 +104,9 @@ _decode = msgspec.json.Decoder(_Envelope).decode
 _decode_with_schema = msgspec.json.Decoder(_WithSchema).decode
 
 
-def from_captures(records: Iterable[InboundRecord], catalog: Catalog, decimal_mode: str = "precise") -> Sample:
+def from_captures(records: Iterable[InboundRecord], catalog: Catalog, modes: Modes | None = None) -> Sample:
     """The rows of the catalog's tables in captured records; a record that is no row of them says nothing here."""
-    decoders = {name: _decoder(name, table, decimal_mode) for name, table in catalog.tables.items()}
+    decoders = {name: _decoder(name, table, modes, catalog.connector) for name, table in catalog.tables.items()}
     images: dict[str, list[Image]] = {name: [] for name in catalog.tables}
     seeded: set[str] = set()
     for record in records:
@@ -129,9 +127,9 @@ def from_captures(records: Iterable[InboundRecord], catalog: Catalog, decimal_mo
     }
 
 
-def _decoder(name: str, table: CatalogTable, decimal_mode: str) -> TableDecoder:
+def _decoder(name: str, table: CatalogTable, modes: Modes | None, connector: str) -> TableDecoder:
     types = tuple(column.type for column in table.columns.values())
-    return TableDecoder(Layout(name, tuple(table.columns), types), 0, decimal_mode)
+    return TableDecoder(Layout(name, tuple(table.columns), types), 0, modes, connector)
 
 
 def _row(value: bytes, decoders: Mapping[str, TableDecoder]) -> tuple[str, Image, bool]:
@@ -151,6 +149,6 @@ def _row(value: bytes, decoders: Mapping[str, TableDecoder]) -> tuple[str, Image
     if schema is not None:
         decoder.learn(schema)
     row = decoder.row(envelope.after) or ()
-    columns = zip(decoder.layout.columns, row, strict=True)
-    image = {column: value for column, value in columns if value is not UNKNOWN and value not in _MISSING}
+    columns = zip(decoder.layout.columns, decoder.without_placeholders(row), strict=True)
+    image = {column: value for column, value in columns if value is not UNKNOWN}
     return name, image, source.snapshot not in ("false", False, None)

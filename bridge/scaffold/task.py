@@ -10,7 +10,7 @@ from bridge.errors import ConfigInvalid
 from bridge.introspect import database as databases
 from bridge.introspect import task as introspection
 from bridge.mapping.catalog import Catalog
-from bridge.model import Database, Diagnostic
+from bridge.model import Database, Diagnostic, Modes
 from bridge.runtime.transform import read_captures
 from bridge.scaffold.database import ROWS, from_database
 from bridge.scaffold.files import next_steps, save
@@ -28,7 +28,7 @@ class Task:
     output: Path = Path("mappings")
     database: Database | None = None
     captures: tuple[str, ...] = ()
-    decimal_mode: str = "precise"
+    modes: Modes | None = None
     roots: tuple[str, ...] = ()
     zone: str | None = None
     rows: int = ROWS
@@ -47,8 +47,8 @@ class Done:
 def of_config(path: Path, source: str) -> Task:
     """A source of the config. Raises ConfigInvalid."""
     about = introspection.of_config(path, source)
-    mode = config.load(path, read_catalogs=False).sources[source].settings.decimal_handling_mode
-    return Task(source, about.file, about.mappings or Path("mappings"), about.database, decimal_mode=mode)
+    modes = config.load(path, read_catalogs=False).sources[source].settings.modes
+    return Task(source, about.file, about.mappings or Path("mappings"), about.database, modes=modes)
 
 
 def of_url(url: str | None) -> Task:
@@ -63,7 +63,7 @@ def work(task: Task) -> Done:
         raise ConfigInvalid([Diagnostic("C012", "nothing says which catalog is meant", hint=hint)])
     catalog = _catalog(task.catalog)
     drafted = scaffold(catalog, task.source, _sample(task, catalog), roots=task.roots, zone=task.zone)
-    drafted, notes = with_tests(drafted, task.source, task.captures, task.decimal_mode)
+    drafted, notes = with_tests(drafted, task.source, task.captures, task.modes)
     written = save(drafted, task.output, (task.catalog, catalog), force=task.force)
     return Done(written.paths, notes, next_steps(drafted, written, task.output, task.catalog, task.source))
 
@@ -79,5 +79,5 @@ def _sample(task: Task, catalog: Catalog) -> Sample:
     """Of the database, and where a capture has rows of a table, of that: it also knows what rows were before."""
     found = {} if task.database is None else dict(from_database(task.database, catalog, task.rows))
     if task.captures:
-        found |= from_captures(read_captures(task.captures), catalog, task.decimal_mode)
+        found |= from_captures(read_captures(task.captures), catalog, task.modes)
     return found

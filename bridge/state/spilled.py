@@ -41,9 +41,13 @@ class Spilled:
             else:
                 keys.discard(found[1:])
 
-    def rows(self) -> Iterator[ChangelogRecord]:
-        """All rows, as changelog records."""
-        for _, found in self._spool.items(b"r"):
+    def has(self, key: bytes) -> bool:
+        """Whether a row is among them, deleted or not."""
+        return self._spool.get(key) is not None
+
+    def rows(self, prefix: bytes = b"r") -> Iterator[ChangelogRecord]:
+        """All rows, as changelog records; or those of one table."""
+        for _, found in self._spool.items(prefix):
             yield ChangelogRecord(*_row(found))
 
     def parts(self) -> Iterator[list[tuple[bytes, bytes | None]]]:
@@ -74,8 +78,8 @@ class SpilledChanges(Collection[ChangelogRecord]):
         self._records = records
 
     def __iter__(self) -> Iterator[ChangelogRecord]:
+        yield from self._records  # a layout before its rows
         yield from self._spilled.rows()
-        yield from self._records
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -19,7 +19,7 @@ from bridge.core.transaction import Seeds
 from bridge.mapping.cases import DELETE, INSERT, REKEY, TRUNCATE, UPDATE, Row, Statement
 from bridge.mapping.catalog import Catalog
 from bridge.mapping.scope import columns_of
-from bridge.model import UNKNOWN, InboundRecord, InputPartition, Layout
+from bridge.model import UNKNOWN, InboundRecord, InputPartition, Layout, Modes
 from bridge.trial.log import Log
 
 RowName = tuple[str, str]  # table, and the row's key as its record key has it
@@ -51,7 +51,7 @@ class History:
     unknown: int = 0
 
 
-def history_of(log: Log, layouts: dict[str, Layout], catalog: Catalog | None, decimal_mode: str) -> History:
+def history_of(log: Log, layouts: dict[str, Layout], catalog: Catalog | None, modes: Modes | None) -> History:
     """Raises what decode and assemble raise."""
     keys = _keys(_decoded(log, Decode(layouts, CONNECTORS[log.settings.connector])))
     wide = {}
@@ -59,7 +59,7 @@ def history_of(log: Log, layouts: dict[str, Layout], catalog: Catalog | None, de
         columns = tuple(dict.fromkeys((*keys.get(table, ()), *layout.columns)))
         known = columns_of(catalog, table) or {}
         wide[table] = Layout(table, columns, tuple(known[one].type if one in known else "" for one in columns))
-    decode = Decode(wide, CONNECTORS[log.settings.connector], decimal_mode)
+    decode = Decode(wide, CONNECTORS[log.settings.connector], modes)
     history = History(keys)
     _Reading(history).all(_assembled(log, decode))
     return history
@@ -90,8 +90,7 @@ def _assembled(log: Log, decode: Decode) -> list[Any]:
         {name: table.number for name, table in decode.tables.items()},
         log.partitions,
         log.partitions.index(markers),
-        single_log=bool(settings.log),
-        signal_table=settings.signal_table,
+        source=settings,
         released=Released(),
     )
     ends = dict(enumerate(log.ends))

@@ -70,7 +70,7 @@ class Machine:
         self._pipeline = Pipeline(log.settings, mappings, self._state, log.partitions)
         offsets = self._pipeline.checkpoint.inputs()
         self.read = [offsets.get(partition, 0) for partition in log.partitions]
-        self._pipeline.start_at(dict.fromkeys(log.partitions, 0) | offsets)
+        self._pipeline.start_at(dict.fromkeys(log.partitions, 0) | offsets, {})
 
     def receive(self, records: Sequence[InboundRecord], read: Sequence[int], ends: Sequence[int]) -> None:
         """A batch: ``records`` bring the partitions to ``read``; ``ends``: what is in the topics by then."""

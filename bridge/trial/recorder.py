@@ -12,7 +12,7 @@ from pathlib import Path
 from bridge.errors import Fatal
 from bridge.mapping.cases import Case, Row, Statement
 from bridge.mapping.catalog import Catalog
-from bridge.model import OutboundRecord
+from bridge.model import Modes, OutboundRecord
 from bridge.runtime.transform import read_captures, settings_for
 from bridge.trial.captured import History, Move, history_of
 from bridge.trial.choice import chosen, roots
@@ -34,7 +34,7 @@ class Wish:
     captures: Sequence[str]
     most: int
     aggregate: str | None = None
-    decimal_mode: str = "precise"
+    modes: Modes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,8 @@ def record(subject: Subject, files: Sequence[tuple[str, str]], catalogs: Catalog
     """Raises Fatal where the capture holds nothing that was wished for, or what was written does not pass."""
     draft, catalog = subject.draft, catalogs(subject.draft.source)
     records = read_captures(wish.captures)
-    settings = settings_for(records, draft.source, wish.decimal_mode, DEAD_LETTERS)
-    history = history_of(log_of_capture(records, settings), subject.mappings.layouts, catalog, wish.decimal_mode)
+    settings = settings_for(records, draft.source, DEAD_LETTERS, wish.modes)
+    history = history_of(log_of_capture(records, settings), subject.mappings.layouts, catalog, wish.modes)
     seeds, transactions = _wished(subject, history, wish)
     kinds, keep = marked(draft, catalog), untouched(draft, history.keys)
     masked = Mask(kinds, keep)

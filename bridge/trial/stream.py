@@ -51,10 +51,14 @@ class Stream:
             last = "last" if number == len(changes) else "true"
             self._row(change._replace(op="r", before=None), last, None)
 
-    def transaction(self, statements: Iterable[Sequence[Change]], at_ms: int | None = None) -> None:
-        """One committed transaction: the changes of each statement. ``at_ms``: END's time, a second after the last if None."""
+    def transaction(
+        self, statements: Iterable[Sequence[Change]], at_ms: int | None = None, after_ms: int | None = None
+    ) -> None:
+        """One committed transaction: the changes of each statement. ``at_ms``: END's time; ``after_ms``: so long after the
+        last one, None: a second.
+        """
         self._number += 1
-        self._ms = self._ms + 1000 if at_ms is None else at_ms
+        self._ms = self._ms + (1000 if after_ms is None else after_ms) if at_ms is None else at_ms
         xid = _FIRST_XID + self._number
         self._lsn += _STEP
         self._marker({"status": "BEGIN", "id": f"{xid}:{self._lsn}", "ts_ms": self._ms})

@@ -51,11 +51,10 @@ def subjects(
     catalog: Callable[[str], Catalog | None],
     chosen: Callable[[Draft], bool] = lambda _: True,
 ) -> list[Subject]:
-    """The chosen mapping files. Raises MappingInvalid with every mistake in any, and for a window, which cannot run yet."""
+    """The chosen mapping files. Raises MappingInvalid with every mistake in any."""
     drafts, found = check_files(files, catalog)
     drafts = [draft for draft in drafts if chosen(draft)]
-    windows = {draft.file for draft in drafts if draft.window is not None}
-    if any(not one.warning or (one.code == "M005" and one.file in windows) for one in found):
+    if any(not one.warning for one in found):
         raise MappingInvalid(found)
     return [_subject(draft, [pair for pair in files if pair[0] == draft.file], catalog) for draft in drafts]
 
@@ -110,7 +109,8 @@ def sent_by(case: Case, mappings: MappingSet) -> list[Sent]:
     stream = Stream()
     stream.snapshot([change for one in case.snapshot for change in database.run(one)])
     for transaction in case.transactions:
-        stream.transaction([database.run(one) for one in transaction.statements], transaction.at_ms)
+        changes = [database.run(one) for one in transaction.statements]
+        stream.transaction(changes, transaction.at_ms, transaction.after_ms)
     return stream.sent
 
 
@@ -118,5 +118,5 @@ def _capture(subject: Subject, case: Case) -> Log:
     """Files are named from where the mapping file lies."""
     directory = Path(subject.draft.file).parent
     records = read_captures([str(directory / name) for name in case.captures])
-    settings: SourceSettings = settings_for(records, subject.draft.source, "precise", DEAD_LETTERS)
+    settings: SourceSettings = settings_for(records, subject.draft.source, DEAD_LETTERS)
     return log_of_capture(records, msgspec.structs.replace(settings, max_share=1.0))

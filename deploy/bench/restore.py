@@ -19,7 +19,7 @@ from confluent_kafka import Producer
 
 from bridge.cli.common import mapping_set
 from bridge.config import load
-from bridge.core.spool import pack
+from bridge.core.packed import encode
 from bridge.kafka.client import ConfluentKafka
 from bridge.model import ChangelogRecord, MappingSet
 from bridge.runtime.daemon import MonotonicClock
@@ -75,7 +75,7 @@ def _record(layouts: Any, table: str, key: dict[str, int], values: dict[str, Any
     name = f"public.{table}"
     row = [(key | values).get(column) for column in layouts[name].columns]
     row_key = json.dumps(key, separators=(",", ":")).encode()
-    return ChangelogRecord(b"r" + name.encode() + b"\x00" + row_key, pack((POSITION, CREATED, *row)))
+    return ChangelogRecord(b"r" + name.encode() + b"\x00" + row_key, encode((POSITION, CREATED, 1, *row)))
 
 
 def fill(bootstrap: str, topic: str, records: Iterator[ChangelogRecord]) -> None:

@@ -30,8 +30,9 @@ def postgres_options(settings: Path) -> list[str]:
     return [option for line in lines for option in ("-c", line)]
 
 
-def write_all(home: Path, ports: Mapping[str, int], dist: Dist, *, exactly_once_source: bool) -> None:
-    """Write the configuration of all services into `home`."""
+def write_all(home: Path, ports: Mapping[str, int], dist: Dist, *, exactly_once_source: bool, registry: bool) -> None:
+    """Write the configuration of all services into `home`; `registry`: Connect has converters for one."""
+    plugins = f"{dist.plugins},{dist.converters}" if registry else str(dist.plugins)
     support = "enabled" if exactly_once_source else "disabled"
     postgres = POSTGRES | {"port": str(ports["postgres"])}
     (home / "postgresql.conf").write_text("".join(f"{name}={value}\n" for name, value in postgres.items()))
@@ -39,7 +40,7 @@ def write_all(home: Path, ports: Mapping[str, int], dist: Dist, *, exactly_once_
         KAFKA.format(port=ports["kafka"], controller=ports["controller"], data=home / "data" / "kafka")
     )
     (home / "connect.properties").write_text(
-        CONNECT.format(kafka=ports["kafka"], port=ports["connect"], plugins=dist.plugins, support=support)
+        CONNECT.format(kafka=ports["kafka"], port=ports["connect"], plugins=plugins, support=support)
     )
 
 

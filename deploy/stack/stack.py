@@ -27,7 +27,7 @@ from typing import Any, Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from deploy.stack import configs, connect, mariadb
+from deploy.stack import configs, connect, mariadb, registry
 from deploy.stack.dist import Dist, make_place, open_place, server_account
 from deploy.stack.process import (
     Command,
@@ -48,15 +48,15 @@ DATABASE_ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC"}
 START_SECONDS = 90
 STOP_SECONDS = 20
 SERVICES = ("postgres", "kafka", "connect")  # what the bridge itself needs
-EVERY_SERVICE = (*SERVICES, "mariadb")
-PORT_NAMES = ("postgres", "kafka", "controller", "connect", "mariadb")
+EVERY_SERVICE = (*SERVICES, "mariadb", "registry")
+PORT_NAMES = ("postgres", "kafka", "controller", "connect", "mariadb", "registry", "registry_management")
 # Serial collector and the quick compiler alone: starts fast and stays small on a machine with few cores.
 JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true")
 HEAP = {"kafka": ("-Xms256m", "-Xmx768m"), "connect": ("-Xms128m", "-Xmx768m")}
 
 
 class Stack:
-    """PostgreSQL, Kafka, Kafka Connect and MariaDB, as many of them as `services` names."""
+    """PostgreSQL, Kafka, Kafka Connect, MariaDB and a schema registry, as many of them as `services` names."""
 
     def __init__(
         self,
@@ -133,6 +133,15 @@ class Stack:
         """How to connect to MariaDB as its administrator: host, port and user, as pymysql.connect takes them."""
         return mariadb.connection(HOST, self._ports["mariadb"])
 
+    @property
+    def registry_url(self) -> str:
+        """The schema registry, as Confluent's clients take it."""
+        return f"http://{HOST}:{self._ports['registry']}/apis/ccompat/v7"
+
+    def avro_converters(self) -> dict[str, str]:
+        """Connector settings that write keys and values as Avro through the schema registry."""
+        return registry.avro_converters(f"http://{HOST}:{self._ports['registry']}/apis/registry/v2")
+
     def alive(self) -> dict[str, bool]:
         """Which services run."""
         return {name: name in self._servers and self._servers[name].alive() for name in self.services}
@@ -165,7 +174,13 @@ class Stack:
         self._choose_ports()
         for directory in (self.home / "logs", self.home / "data"):
             directory.mkdir(parents=True, exist_ok=True)
-        configs.write_all(self.home, self._ports, self.dist, exactly_once_source=self.exactly_once_source)
+        configs.write_all(
+            self.home,
+            self._ports,
+            self.dist,
+            exactly_once_source=self.exactly_once_source,
+            registry="registry" in self.services,
+        )
         try:
             self._start_all()
         except BaseException:
@@ -174,7 +189,7 @@ class Stack:
 
     def stop(self, wipe: bool = False) -> None:  # noqa: FBT001, FBT002 - part of the agreed interface
         """Stop all services; with `wipe` at once, and remove the data."""
-        for name in ("connect", "kafka", "postgres", "mariadb"):  # who uses others ends first
+        for name in ("connect", "kafka", "postgres", "mariadb", "registry"):  # who uses others ends first
             server = self._servers.pop(name, None)
             if server is not None and wipe:
                 server.kill()
@@ -296,7 +311,7 @@ class Stack:
         record = self.home / "stack.json"
         if not self._ports and record.exists():
             self._ports = json.loads(record.read_text())["ports"]
-        if not self._ports or not all(port_free(port) for port in self._ports.values()):
+        if set(self._ports) != set(PORT_NAMES) or not all(port_free(port) for port in self._ports.values()):
             self._ports = dict(zip(PORT_NAMES, free_ports(len(PORT_NAMES)), strict=True))
 
     def _start_all(self) -> None:
@@ -320,6 +335,7 @@ class Stack:
             "kafka": self._kafka_answers,
             "connect": lambda: connect.answers(self.connect_url),
             "mariadb": lambda: mariadb.answers(self.mariadb),
+            "registry": lambda: registry.answers(self.registry_url),
         }
         wait_for_answer(self._servers[service], answers[service], START_SECONDS)
         if service == "postgres":
@@ -356,6 +372,10 @@ class Stack:
             return self._mariadb_command(
                 "mariadb", mariadb.server(open_place(self._mariadb_data), HOST, self._ports["mariadb"])
             )
+        if service == "registry":
+            ports = self._ports["registry"], self._ports["registry_management"]
+            command = registry.server(self.dist.registry_java, JVM, self.dist.registry, HOST, *ports)
+            return Command(service, command, self.log_file(service), self.home)
         config = str(self.home / f"{service}.properties")
         main = {"kafka": "kafka.Kafka", "connect": "org.apache.kafka.connect.cli.ConnectDistributed"}[service]
         return self._java_command(service, HEAP[service], [main, config])

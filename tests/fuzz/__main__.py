@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-NAMES = ("yaml", "mapping", "expression", "decode")
+NAMES = ("yaml", "mapping", "expression", "decode", "formats")
 SECONDS_PER_INPUT = 1.0  # of processor time: a busy machine makes no input slow
 SECONDS_STUCK = 60  # by the clock, for what never comes back
 

@@ -224,7 +224,7 @@ class Application:
         self.inputs = inputs
         self.mappings = self.home / "mappings"
         self.mappings.mkdir()
-        for path in (ROOT / "mappings" / "demo").glob("*.yaml"):
+        for path in [ROOT / "mappings" / "demo" / "order.yaml"]:
             text = path.read_text().replace("topic: sales.orders", f"topic: {self.events}")
             (self.mappings / path.name).write_text(text)
         self._extra = config

@@ -48,6 +48,7 @@ def config_file(home: Path, **changes: Any) -> Path:
                 "connector": "postgresql",
                 "topics": ["shop.public.t_ord"],
                 "transaction_topic": "shop.transaction",
+                "heartbeat_table": "public.debezium_heartbeat",
             }
         },
         "mappings": str(ROOT / "mappings" / "demo"),
@@ -137,7 +138,7 @@ def test_a_mapping_with_typos(tmp_path: Path) -> None:
 def test_check_says_what_is_right(tmp_path: Path) -> None:
     done = run_command("check", "--config", str(config_file(tmp_path)))
     assert done.returncode == 0, done.stderr.decode()
-    assert b"1 mapping file(s), no mistakes" in done.stdout
+    assert b"2 mapping file(s), no mistakes" in done.stdout
 
 
 # -- no broker -----------------------------------------------------------------------------------------------------------

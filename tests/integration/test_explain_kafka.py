@@ -39,7 +39,7 @@ def bridge(*arguments: str) -> subprocess.CompletedProcess[str]:
 def config(kafka_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The capture's topics, written in two Kafka transactions, with an aborted one between."""
     records = read_captures([str(CAPTURE)])
-    settings = settings_for(records, "shop", "precise", "")
+    settings = settings_for(records, "shop", "")
     sizes: dict[str, int] = {}
     for record in records:
         sizes[record.topic_name] = max(sizes.get(record.topic_name, 0), record.partition_number + 1)

@@ -21,12 +21,11 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 from bridge.errors import ConfigInvalid, Fatal, Fenced, Retriable, StateLost
 from bridge.kafka import topics
 from bridge.kafka.client import ConfluentKafka
-from bridge.kafka.consume import PartitionReader
 from bridge.kafka.errors import Notes, RecordTooLarge, translate
 from bridge.kafka.membership import GroupMembership, parse_group_metadata
 from bridge.kafka.publish import TransactionalPublisher
 from bridge.kafka.settings import ClientSettings, denied
-from bridge.model import ChangelogRecord, InputPartition, OutboundRecord
+from bridge.model import ChangelogRecord, InputPartition, OutboundRecord, Reader
 from bridge.runtime.crash import crash_at
 from deploy.stack import Stack
 
@@ -134,7 +133,7 @@ class Place:
         publisher.open()
         return publisher
 
-    def reader(self, kafka: ConfluentKafka) -> PartitionReader:
+    def reader(self, kafka: ConfluentKafka) -> Reader:
         reader = kafka.reader()
         self._open.append(reader)
         return reader
@@ -225,7 +224,7 @@ def event(place: Place, value: bytes, key: bytes = b"key") -> OutboundRecord:
     return OutboundRecord(place.events, key, value, HEADERS)
 
 
-def read_until(reader: PartitionReader, count: int) -> list[bytes | None]:
+def read_until(reader: Reader, count: int) -> list[bytes | None]:
     """Read until there are ``count`` records and the ends are reached."""
     values: list[bytes | None] = []
     until = time.monotonic() + 20

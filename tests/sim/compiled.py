@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from bridge.mapping import load
-from bridge.mapping.catalog import Catalog
+from bridge.mapping.catalog import Catalog, ForeignKey
 from bridge.model import MappingSet
 from tests.sim.mappings import mapping_text
 from tests.sim.workload import Features
@@ -14,4 +16,11 @@ SQL = {"int": "bigint", "text": "text"}
 def compiled(features: Features) -> MappingSet:
     """With the catalog that ``bridge introspect`` would have written."""
     types = {table.name: {column.name: SQL[column.kind] for column in table.columns} for table in features.tables()}
-    return load([("mappings/order.yaml", mapping_text(features))], "legacy", Catalog.of(types))
+    catalog = Catalog.of(types)
+    if features.mariadb:
+        catalog = Catalog(dict(catalog.tables), "mariadb")
+        for one in features.foreign_keys():
+            key = ForeignKey(one.columns, one.parent, one.to, one.on_delete, "cascade")
+            known = catalog.tables[one.table]
+            catalog.tables[one.table] = structs.replace(known, foreign_keys=(*known.foreign_keys, key))
+    return load([("mappings/order.yaml", mapping_text(features))], "legacy", catalog)

@@ -57,6 +57,9 @@ class Change:
     group: int = 0
     lsn: int = 0
     message: tuple[str, str] | None = None
+    file: int = 0  # MariaDB: with ``lsn`` and ``row`` the row's place
+    row: int = 0
+    silent: bool = False  # done by a foreign key, and not in the log
 
     def key(self) -> Key | None:
         row = self.before if self.op == "d" else self.after
@@ -82,20 +85,35 @@ class Transaction:
     end_lsn: int = 0
     signal: bool = False
     seeds: list[Seed] = field(default_factory=list)  # the incremental chunk that this one closes
+    then_ddl: list[Transaction] = field(default_factory=list)  # MariaDB: what followed it that has no END
 
     def touched_by_writing(self) -> set[tuple[str, Key]]:
         """The rows that it changed; ``touched`` holds those too that it locked."""
         return {(change.table.name, key) for change in self.changes if (key := change.key()) is not None}
 
+    def logged(self) -> list[Change]:
+        return [change for change in self.changes if not change.silent]
+
     def groups(self) -> list[list[Change]]:
-        """The changes, those on one LSN together."""
+        """The changes that are in the log, those on one LSN together."""
         groups: list[list[Change]] = []
-        for change in self.changes:
+        for change in self.logged():
             if groups and groups[-1][0].group == change.group:
                 groups[-1].append(change)
             else:
                 groups.append([change])
         return groups
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """``columns`` of ``table`` refer to ``to`` of ``parent``; updates cascade, deletes do or set null."""
+
+    table: str
+    columns: tuple[str, ...]
+    parent: str
+    to: tuple[str, ...]
+    on_delete: str
 
 
 MESSAGE_TABLE = Table("", (), ())
@@ -113,6 +131,9 @@ class Database:
         self.snapshot: list[Seed] | None = None
         self.snapshot_lsn = 0
         self.initial: dict[str, dict[Key, Row]] = {}
+        self.foreign_keys: list[ForeignKey] = []
+        self.snapshot_file = 0
+        self._silent = False
         self._open: Transaction | None = None
         self._group = 0
 
@@ -151,10 +172,13 @@ class Database:
         self.rows[table][key] = after
         toast = frozenset(c.name for c in definition.columns if c.toast and c.name not in values and after[c.name])
         self._write(Change(definition, "u", before, after, unchanged_toast=toast))
+        self._act(table, before, after)
 
     def delete(self, table: str, key: Key) -> None:
         self._group += 1
-        self._write(Change(self.tables[table], "d", self.rows[table].pop(key), None))
+        row = self.rows[table].pop(key)
+        self._write(Change(self.tables[table], "d", row, None))
+        self._act(table, row, None)
 
     def rekey(self, table: str, key: Key, **values: Any) -> None:
         """An update of the primary key: a delete and a create on one LSN."""
@@ -168,6 +192,32 @@ class Database:
         toast = frozenset(c.name for c in definition.columns if c.toast and c.name not in values and after[c.name])
         self._write(Change(definition, "d", before, None, other_key=new_key))
         self._write(Change(definition, "c", None, after, other_key=key, unchanged_toast=toast))
+        self._act(table, before, after)
+
+    def _act(self, table: str, before: Row, after: Row | None) -> None:
+        """What foreign keys do to the rows that refer to this one: below the log."""
+        for one in self.foreign_keys:
+            if one.parent == table:
+                old = [before[name] for name in one.to]
+                new = None if after is None else [after[name] for name in one.to]
+                if new != old:
+                    silent, self._silent = self._silent, True
+                    self._act_on(one, old, new)
+                    self._silent = silent
+
+    def _act_on(self, one: ForeignKey, old: list[Any], new: list[Any] | None) -> None:
+        definition = self.tables[one.table]
+        for key, row in list(self.rows[one.table].items()):
+            if [row[name] for name in one.columns] != old:
+                continue
+            if new is None and one.on_delete == "cascade":
+                self.delete(one.table, key)
+                continue
+            values = dict(zip(one.columns, new or [None] * len(old), strict=True))
+            if set(values) & set(definition.key):
+                self.rekey(one.table, key, **values)
+            else:
+                self.update(one.table, key, **values)
 
     def truncate(self, table: str) -> None:
         self._group += 1
@@ -186,6 +236,7 @@ class Database:
     def _write(self, change: Change) -> None:
         assert self._open is not None
         change.group = self._group
+        change.silent = self._silent
         self._open.changes.append(change)
         key = change.key()
         if key is not None:
@@ -202,6 +253,10 @@ class Database:
 
     def remember_initial(self) -> None:
         self.initial = {name: dict(rows) for name, rows in self.rows.items()}
+
+
+_XIDS = 1 << 32
+_FIRST_XID = 3  # PostgreSQL's first that is not special
 
 
 def lay_out_wal(database: Database, concurrency: int) -> None:
@@ -247,3 +302,16 @@ def _number(database: Database, items: list[tuple[float, int, int]], rng: Random
             lsn += 8 * rng.randint(7, 20)
         if rng.random() < 0.3:  # records of others: rolled back, of tables that are not published
             lsn += 8 * rng.randint(1, 60)
+
+
+def wrap_xids(database: Database, concurrency: int, *, repeat: bool) -> None:
+    """Number the transactions so that their xids, which have 32 bits, go over the end; with ``repeat`` they come again.
+
+    A connector that dies goes back less far than four thousand million transactions, so they come again only without one.
+    """
+    ordered = sorted(database.transactions, key=lambda transaction: transaction.xid)
+    cycle = 2 * concurrency + 4 if repeat else len(ordered) or 1
+    first = _XIDS - cycle // 2
+    for number, transaction in enumerate(ordered):
+        xid = first + number % cycle
+        transaction.xid = xid if xid < _XIDS else xid - _XIDS + _FIRST_XID

@@ -19,6 +19,7 @@ from random import Random
 from zlib import crc32
 
 from tests.sim.database import Change, Database, Seed, Transaction
+from tests.sim.mariadb import MariadbWire
 from tests.sim.wire import Headers, Sent, Wire
 
 Place = tuple[int, int]  # transaction, group of rows: where a run starts
@@ -93,13 +94,20 @@ class Connector:
     """One connector over all its runs."""
 
     def __init__(
-        self, database: Database, layout: Layout, rng: Random, mapped: Collection[str], *, inline: bool = False
+        self,
+        database: Database,
+        layout: Layout,
+        rng: Random,
+        mapped: Collection[str],
+        *,
+        inline: bool = False,
+        mariadb: bool = False,
     ) -> None:
         self.database = database
         self.mapped = mapped  # the tables that the bridge reads
         self.layout = layout
         self.rng = rng
-        self.wire = Wire(layout.prefix, inline=inline)
+        self.wire = MariadbWire(layout.prefix, rng, 1, inline=inline) if mariadb else Wire(layout.prefix, inline=inline)
         self.topics = Topics(layout)
         self._groups = [transaction.groups() for transaction in database.transactions]
         self._run = 0
@@ -241,12 +249,20 @@ class Connector:
     def _between(self, transaction: Transaction) -> None:
         """What the connector sends outside of transactions."""
         place = (transaction.index, len(self._groups[transaction.index]))
+        for ddl in transaction.then_ddl:
+            self._without_end(ddl, place)
         if self.rng.random() < 0.05:
             topic = f"__debezium-heartbeat.{self.layout.prefix}"
             self._send(topic, 0, self.wire.heartbeat(transaction.ts_ms + 5000), place, "other")
-        if self.rng.random() < 0.03:
+        if self.rng.random() < 0.03 and not isinstance(self.wire, MariadbWire):
             record = self.wire.loose_message(transaction.ts_ms, transaction.end_lsn, transaction.end_lsn)
             self._send(f"{self.layout.prefix}.message", 0, record, place, "other")
+
+    def _without_end(self, ddl: Transaction, place: Place) -> None:
+        self._send(self.layout.transaction_topic(), 0, self.wire.begin(ddl), place, "begin")
+        self.topics.reached["BEGIN without END"] += 1
+        for change in ddl.changes:
+            self._row(change, self.wire.row(change, ddl, (1, 1), None), place)
 
     def _partition(self, table: str, key: bytes | None) -> int:
         number = 1 if self.layout.single_log else self.layout.partitions[table]
@@ -277,7 +293,11 @@ class Connector:
                 snapshot = "last_in_data_collection"
             elif first:
                 snapshot = "first_in_data_collection"
-            self._seed(seed, self.wire.seed(seed, snapshot, ts_ms, lsn, 699), (0, 0), -1)
+            if isinstance(self.wire, MariadbWire):
+                record = self.wire.snapshot_seed(seed, snapshot, ts_ms, (self.database.snapshot_file, lsn))
+            else:
+                record = self.wire.seed(seed, snapshot, ts_ms, lsn, 699)
+            self._seed(seed, record, (0, 0), -1)
 
     def _incremental(self, transaction: Transaction) -> None:
         """The chunk whose window this transaction closes, once: a connector that died reads a chunk anew, elsewhere."""
@@ -287,7 +307,10 @@ class Connector:
         position = self._last_commit(transaction.index)
         assert position is not None
         for seed in transaction.seeds:
-            record = self.wire.seed(seed, "incremental", transaction.ts_ms, position, None)
+            if isinstance(self.wire, MariadbWire):
+                record = self.wire.incremental_seed(seed, transaction)
+            else:
+                record = self.wire.seed(seed, "incremental", transaction.ts_ms, position, None)
             self._seed(seed, record, (transaction.index, 0), transaction.index)
 
     def _seed(self, seed: Seed, record: Sent, place: Place, position: int) -> None:

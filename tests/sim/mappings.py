@@ -58,10 +58,16 @@ def mapping_text(features: Features) -> str:
     trigger: snapshot
     when: created() and status != 'CANCELLED'
     data: [orderId, total, lines]"""
+    collapse = "transaction"
+    if features.window is not None:
+        quiet, at_most = features.window
+        until = ", until: status == 'SHIPPED'" if features.until else ""
+        collapse = f"{{quiet: {quiet}ms, at_most: {at_most}ms{until}}}"
     return f"""\
 aggregate: Order
 source: legacy
 key: order.ord_no
+collapse: {collapse}
 tables:
   order:
     table: public.t_ord{when}
@@ -121,6 +127,6 @@ events:
   OrderDeleted:
     topic: {EVENTS_TOPIC}
     when: deleted()
-    data: [orderId]
+    data: [orderId, lines]
 on_error: park
 """

@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.sim.database import Change, Database, Key, Row, Transaction
 from tests.sim.mappings import EVENTS_TOPIC, LINES_TOPIC
+from tests.sim.naive_windows import Window, Windows
 from tests.sim.workload import CUSTOMER, LINE, ORDER, PAYMENT, TAX, Features
 
 Tables = dict[str, dict[Key, Row]]
@@ -56,6 +57,7 @@ def truth(database: Database, features: Features, seeds: Iterable[SeedRow]) -> T
     tables = _start(database, features)
     waiting = sorted(seeds, key=lambda seed: seed[0])
     result = Truth()
+    windows = None if features.window is None else Windows(features, lambda number: _shipped(tables, number, features))
     for transaction in database.transactions:
         while waiting and waiting[0][0] <= transaction.index:
             _, name, key, row = waiting.pop(0)
@@ -63,11 +65,41 @@ def truth(database: Database, features: Features, seeds: Iterable[SeedRow]) -> T
         if transaction.index == 0 and features.listed:
             _listed(tables, transaction, features, result)
         result.time_ms = max(result.time_ms, transaction.ts_ms)
+        for window in windows.due(result.time_ms) if windows is not None else ():
+            _closed(window, tables, transaction, features, result)
         before = {name: dict(rows) for name, rows in tables.items()}
         moved = _apply(tables, transaction)
         before[CUSTOMER] = tables[CUSTOMER]  # lookups are read as of the commit, for both images
-        _units(before, tables, moved, transaction, features, result)
+        if windows is None:
+            _units(before, tables, moved, transaction, features, result)
+            continue
+        for window in windows.fold(transaction, result.time_ms, before, tables):
+            _closed(window, tables, transaction, features, result)
     return result
+
+
+def _shipped(tables: Tables, number: int | None, features: Features) -> bool:
+    """``until``: a model that cannot be made does not say so."""
+    if not features.until or number is None:
+        return False
+    try:
+        model = _model(tables, number, features)
+    except Unknown:
+        return False
+    return model is not None and model["status"] == "SHIPPED"
+
+
+def _closed(window: Window, tables: Tables, by: Transaction, features: Features, result: Truth) -> None:
+    """One unit: the tables before the window, and now. Its events come with the transaction that closed it."""
+    before = window.before | {CUSTOMER: tables[CUSTOMER]}
+    nobody = -1
+    old = nobody if window.old is None else window.old
+    new = nobody if window.now is None else window.now
+    told = Truth(parked=result.parked, time_ms=window.last_ms)
+    _unit(before, tables, old, new, by, features, told)
+    for event in told.events:
+        event.committed_ms = window.committed_ms
+    result.events += told.events
 
 
 def _listed(tables: Tables, first: Transaction, features: Features, result: Truth) -> None:
@@ -140,7 +172,7 @@ def _unit(
         was = _model(before, old, features)
         now = _model(after, new, features)
     except Unknown:
-        result.parked.add(str(new))
+        result.parked.add(str(new if (new,) in after[ORDER] else old))
         return
     if was == now or key in result.parked:
         return
@@ -200,7 +232,7 @@ def _events(was: Model | None, now: Model | None, features: Features) -> Iterabl
 
     if now is None:
         assert was is not None
-        yield EVENTS_TOPIC, "OrderDeleted", {"orderId": was["orderId"]}
+        yield EVENTS_TOPIC, "OrderDeleted", _some(was, "orderId", "lines")
         return
     if was is None:
         yield EVENTS_TOPIC, "OrderCreated", _some(now, "orderId", "status", "total", "lines")

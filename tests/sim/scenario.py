@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
 
-from tests.sim.database import Database, lay_out_wal
+from tests.sim.database import Database, lay_out_wal, wrap_xids
 from tests.sim.debezium import Connector, Layout, Topics
+from tests.sim.mariadb import lay_out_binlog
 from tests.sim.naive import SeedRow, Truth, truth
-from tests.sim.workload import CUSTOMER, MAPPED, PAYMENT, TAX, Features, Workload, random_features
+from tests.sim.workload import CUSTOMER, MAPPED, PAYMENT, TAX, Features, Workload, random_features, with_windows
 
 PREFIX = "legacy"
 
@@ -52,16 +53,24 @@ def mapped_tables(features: Features) -> list[str]:
     return [table for table in MAPPED if left_out.get(table, True)]
 
 
-def make_scenario(seed: int) -> Scenario:
+def make_scenario(seed: int, *, mariadb: bool = False) -> Scenario:
     rng = Random(f"scenario/{seed}")
-    features = random_features(rng)
+    features = with_windows(random_features(rng), Random(f"windows/{seed}"))
+    if mariadb:
+        features = replace(features, mariadb=True, cascades=rng.random() < 0.7)
     database = Workload(features, rng).run()
-    lay_out_wal(database, features.concurrency)
+    if mariadb:
+        lay_out_binlog(database)
+    else:
+        lay_out_wal(database, features.concurrency)
     partitions = {table: rng.randint(1, 3) for table in database.tables}
     layout = Layout(PREFIX, rng.random() < 0.25, partitions)
     inline = rng.random() < 0.1
     crashes = rng.choice((0, 0, 1, 1, 2, 3)) if database.transactions else 0
-    topics = Connector(database, layout, rng, mapped_tables(features), inline=inline).send_all(crashes)
+    if seed % 3 == 0 and not mariadb:
+        wrap_xids(database, features.concurrency, repeat=crashes == 0)
+    connector = Connector(database, layout, rng, mapped_tables(features), inline=inline, mariadb=mariadb)
+    topics = connector.send_all(crashes)
     if rng.random() < 0.3:
         for send in topics.sends():
             send.gap = rng.choice((0, 0, 0, 1, 2))

@@ -139,7 +139,7 @@ def _bytes_by_key(records: list[Seen]) -> dict[tuple[bool, bytes], list[Outbound
 
 
 def same_state(first: Broker, second: Broker) -> None:
-    """The changelogs hold the same rows: a difference would show in a later event."""
+    """The changelogs hold the same rows and open windows: a difference would show in a later event."""
     one, other = _rows(first), _rows(second)
     for key in sorted(one.keys() | other.keys()):
         if one.get(key) != other.get(key):
@@ -152,7 +152,7 @@ def _rows(broker: Broker) -> dict[bytes, bytes]:
     rows: dict[bytes, bytes] = {}
     for record in broker.committed(CHANGELOG):
         key, value = record.key_bytes or b"", record.value_bytes
-        if not key.startswith(b"r"):
+        if not key.startswith((b"r", b"mwindow\x00")):
             continue
         if value is None:
             rows.pop(key, None)

@@ -19,6 +19,8 @@ encode = msgspec.json.encode
 class Wire:
     """Makes records of one connector. ``inline``: every record carries its schema."""
 
+    connector = b"postgresql"
+
     def __init__(self, prefix: str, *, inline: bool = False) -> None:
         self.prefix = prefix
         self.inline = inline
@@ -31,7 +33,7 @@ class Wire:
         self.context = [
             ("__debezium.context.connectorLogicalName", self.prefix.encode()),
             ("__debezium.context.taskId", b"0"),
-            ("__debezium.context.connectorName", b"postgresql"),
+            ("__debezium.context.connectorName", self.connector),
             ("__debezium.context.runId", b"01a20756-85c3-74f1-8d3f-%012x" % number),
         ]
 
@@ -130,13 +132,16 @@ class Wire:
         return self._plain({"id": identity}), self._wrap_plain("transaction", value), []
 
     def end(self, transaction: Transaction, counts: dict[str, int]) -> Sent:
-        identity = f"{transaction.xid}:{transaction.end_lsn}"
+        identity = self.end_id(transaction)
         collections = ",".join(f'{{"data_collection":"{name}","event_count":{n}}}' for name, n in counts.items())
         value = (
             f'{{"status":"END","id":"{identity}","event_count":{sum(counts.values())},'
             f'"data_collections":[{collections}],"ts_ms":{transaction.ts_ms}}}'
         ).encode()
         return self._plain({"id": identity}), self._wrap_plain("transaction", value), []
+
+    def end_id(self, transaction: Transaction) -> str:
+        return f"{transaction.xid}:{transaction.end_lsn}"
 
     def heartbeat(self, ts_ms: int) -> Sent:
         return self._plain({"serverName": self.prefix}), self._wrap_plain("heartbeat", b'{"ts_ms":%d}' % ts_ms), []

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from tests.sim.database import Column, Database, Key, Row, Seed, Table
+from tests.sim.database import Column, Database, ForeignKey, Key, Row, Seed, Table
 
 ORDER, LINE, TAX, PAYMENT, CUSTOMER = (
     "public.t_ord",
@@ -36,6 +36,19 @@ class Features:
     incremental: bool = True
     transactions: int = 15
     concurrency: int = 2
+    window: tuple[int, int] | None = None  # autocommit code: quiet and at_most in ms
+    until: bool = False  # a window ends when the order is shipped
+    mariadb: bool = False
+    cascades: bool = False  # MariaDB: foreign keys change rows, and the log does not say so
+
+    def foreign_keys(self) -> list[ForeignKey]:
+        if not self.cascades:
+            return []
+        return [
+            ForeignKey(LINE, ("ord_no",), ORDER, ("ord_no",), "cascade"),
+            ForeignKey(TAX, ("ord_no", "line_no"), LINE, ("ord_no", "line_no"), "cascade"),
+            ForeignKey(PAYMENT, ("ord_no",), ORDER, ("ord_no",), "set null"),
+        ]
 
     def tables(self) -> list[Table]:
         def table(name: str, key: tuple[str, ...], *columns: Column) -> Table:
@@ -97,6 +110,16 @@ def random_features(rng: Random) -> Features:
     )
 
 
+def with_windows(features: Features, rng: Random) -> Features:
+    """Every fourth scenario has them."""
+    if rng.random() < 0.75:
+        return features
+    quiet = rng.choice((40, 500, 3000, 6000))
+    at_most = quiet * rng.choice((1, 2, 5, 20))
+    transactions = features.transactions + rng.choice((0, 10, 25))
+    return replace(features, window=(quiet, at_most), until=rng.random() < 0.5, transactions=transactions)
+
+
 class Workload:
     """Writes one scenario's history into a database."""
 
@@ -104,6 +127,7 @@ class Workload:
         self.features = features
         self.rng = rng
         self.database = Database(features.tables(), rng)
+        self.database.foreign_keys = features.foreign_keys()
         self.db = self.database.rows
         self.poisoned: set[int] = set()
         self._number = 100
@@ -120,11 +144,30 @@ class Workload:
         chunks_at = set(self.rng.sample(range(features.transactions), 2)) if features.incremental else set()
         if features.start == "lookup" and not chunks_at:
             chunks_at = {features.transactions // 2}
+        if features.window:
+            self._first_order()
         for number in range(features.transactions):
             if number in chunks_at:
                 self._incremental_snapshot()
-            self._transaction()
+            self._transaction(self.rng.choice((1, 1, 4)) if features.window else 4)
+            if features.window and self.rng.random() < 0.15:
+                self._heartbeat()
+        if features.window and self.rng.random() < 0.7:
+            database.now_ms += features.window[1]
+            self._heartbeat()
         return database
+
+    def _first_order(self) -> None:
+        """So that there is one that much happens to."""
+        self.database.begin()
+        self._place_order()
+        self.database.commit()
+
+    def _heartbeat(self) -> None:
+        """What the connector writes to a table of its own: nothing that is read, but its END tells the time."""
+        self.database.begin()
+        self.database.insert(AUDIT, {"what": "heartbeat", "who": "connector"})
+        self.database.commit()
 
     def _prehistory(self) -> None:
         database = self.database
@@ -138,7 +181,7 @@ class Workload:
 
     # Transactions
 
-    def _transaction(self, most: int = 4) -> None:
+    def _transaction(self, most: int) -> None:
         database = self.database
         database.begin()
         for _ in range(self.rng.randint(1, most)):
@@ -147,10 +190,16 @@ class Workload:
         self._settle()
         database.commit()
 
+    def _autocommit(self) -> None:
+        """Code that has windows may commit in the middle of what it does."""
+        if self.features.window and self.rng.random() < 0.4:
+            self.database.commit()
+            self.database.begin()
+
     def _possible_actions(self) -> list[tuple[int, Callable[[], None]]]:
         features = self.features
         actions: list[tuple[int, Callable[[], None]]] = [
-            (6, self._place_order),
+            (1 if features.window else 6, self._place_order),  # few orders that much happens to
             (6, self._add_line),
             (5, self._change_line),
             (5, self._change_order),
@@ -216,7 +265,7 @@ class Workload:
             "note": self._text(),
         }
         lines = [self._line(number, line) for line in range(1, self.rng.randint(1, 4))]
-        if self.rng.random() < 0.2:  # children first
+        if self.rng.random() < 0.2 and not self.features.cascades:  # children first
             if lines:
                 self.database.insert(LINE, *lines)
             self.database.insert(ORDER, row)
@@ -250,6 +299,8 @@ class Workload:
 
     def _early_line(self) -> None:
         """A line whose order comes later, or never: nobody declared a foreign key."""
+        if self.features.cascades:
+            return
         number = self._number + self.rng.choice((1, 2, 50))
         if (number,) not in self.db[ORDER] and (number, 9) not in self.db[LINE]:
             self.database.insert(LINE, self._line(number, 9))
@@ -306,7 +357,8 @@ class Workload:
     def _delete_line(self) -> None:
         key = self._pick(LINE)
         if key is not None:
-            self._drop_taxes(key)
+            if not self.features.cascades:
+                self._drop_taxes(key)
             self.database.delete(LINE, key)
 
     def _rewrite_lines(self) -> None:
@@ -317,6 +369,7 @@ class Workload:
         rows = [row for row in self.db[LINE].values() if row["ord_no"] == key[0]]
         for row in rows:
             self.database.delete(LINE, (row["ord_no"], row["line_no"]))
+            self._autocommit()
         if rows:
             self.database.insert(LINE, *rows)
 
@@ -324,12 +377,14 @@ class Workload:
         key = self._pick(ORDER)
         if key is None:
             return
-        first = self.rng.random() < 0.5
+        first = self.features.cascades or self.rng.random() < 0.5
         if first:
             self.database.delete(ORDER, key)
+            self._autocommit()
         for line in [line for line in self.db[LINE] if line[0] == key[0]]:
             self._drop_taxes(line)
             self.database.delete(LINE, line)
+            self._autocommit()
         for payment in [k for k, row in self.db[PAYMENT].items() if row["ord_no"] == key[0]]:
             self.database.delete(PAYMENT, payment)
         if not first:
@@ -351,8 +406,10 @@ class Workload:
         if any(line[0] == number for line in self.db[LINE]):
             return
         self.database.rekey(ORDER, key, ord_no=number)
+        self._autocommit()
         for line in [line for line in self.db[LINE] if line[0] == key[0]]:
             self.database.rekey(LINE, line, ord_no=number)
+            self._autocommit()
         for table in (TAX, PAYMENT):
             for child in [k for k, row in self.db[table].items() if row["ord_no"] == key[0]]:
                 self.database.update(table, child, ord_no=number)

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 
-import msgspec
+from msgspec import structs
 
 from bridge.core.spool import Storage
 from bridge.errors import Fenced, StateLost
@@ -324,7 +324,7 @@ class World:
     ) -> None:
         self.scenario = scenario
         self.mappings = mappings
-        self.settings = msgspec.structs.replace(settings, transaction_rows_in_memory_max=chaos.rows_in_memory)
+        self.settings = structs.replace(settings, transaction_rows_in_memory_max=chaos.rows_in_memory)
         self.chaos = chaos
         self.seed = seed
         self.rng = Random(f"world/{seed}")
@@ -429,23 +429,15 @@ class World:
 def source_settings(scenario: Scenario) -> SourceSettings:
     """The source as the bridge's config would give it."""
     layout = scenario.layout
-    if layout.single_log:
-        return SourceSettings(
-            "legacy",
-            "postgresql",
-            log=layout.log(),
-            dead_letter_topic=DEAD_LETTERS,
-            max_share=1.0,
-            of_last=10_000,
-            found_at_once=1,
-        )
-    return SourceSettings(
+    common = SourceSettings(
         "legacy",
-        "postgresql",
-        topics=tuple(layout.topic(table) for table in mapped_tables(scenario.features)),
-        transaction_topic=layout.transaction_topic(),
+        "mariadb" if scenario.features.mariadb else "postgresql",
         dead_letter_topic=DEAD_LETTERS,
         max_share=1.0,
         of_last=10_000,
         found_at_once=1,
     )
+    if layout.single_log:
+        return structs.replace(common, log=layout.log())
+    topics = tuple(layout.topic(table) for table in mapped_tables(scenario.features))
+    return structs.replace(common, topics=topics, transaction_topic=layout.transaction_topic())

@@ -1,0 +1,272 @@
+"""What a new owner does where its mappings use columns or tables that the state does not hold.
+
+Fewer columns, fewer tables, or a new mapping over what is there: nothing is to be done, rows are read as they are used
+(see ``bridge.state.rows``). More than the state holds is taken up in one of two ways, both of them decisions of an
+operator that lie in the changelog; without one the owner refuses to start.
+
+Backfilled from the topics (``bridge backfill``)
+  The command reads the topics from their beginning under the new columns, while the bridge goes on under the old ones, and
+  writes rows, checkpoint and all as a second state beside the first: *staged*, under the prefix ``b`` and a stamp of its
+  columns. An owner that finds it
+    1. rolls it forward, from its checkpoint to exactly the commit position of its own: by then a staged row is what the
+       state would hold if these columns had been used from the start, since rows are a function of the log up to there
+    2. takes its rows over, a part per Kafka transaction; a named value (``merge``) says that it is not done
+    3. says in the last of them which tables are seeded, forgets the named value, and deletes what was staged
+  A crash in the middle finds ``merge`` and begins at 1 again; what is done twice is the same. Nothing is published meanwhile.
+
+Filled by a snapshot (``bridge backfill --signal``)
+  The decision (``fill``) names the tables. The owner takes up their columns, unknown in the rows that it has, and calls the
+  tables not seeded: their aggregates fire nothing, all others do. The snapshot's rows come through the ordinary stream;
+  ``bridge.core.seed`` knows when they are whole.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+
+import msgspec
+
+from bridge.core.checkpoint import Checkpoint
+from bridge.core.collapse import StoredRow
+from bridge.core.pipeline import CHECKPOINT, Output, Pipeline
+from bridge.core.seed import FILL, SEEDED, Fill, seeded_of, set_since
+from bridge.errors import Fatal
+from bridge.model import (
+    UNKNOWN,
+    Changelog,
+    ChangelogRecord,
+    Kafka,
+    MappingSet,
+    SourceSettings,
+)
+from bridge.state.rows import RowState, other_columns
+from bridge.state.store import LmdbStore
+
+WHOLE = b"whole"
+_MERGE = b"merge"
+_STAGED = b"b"
+_PART = 10_000  # rows per Kafka transaction
+_READ = 10_000
+_AHEAD = 50_000
+_IDLE_READS = 600  # of a tenth of a second
+
+
+class Merge(msgspec.Struct):
+    """What is being taken over, until it is done."""
+
+    stamp: str
+    tables: list[str]
+
+
+class Forward:
+    """Reads the topics silently, rows alone, to where another checkpoint stands."""
+
+    def __init__(
+        self, kafka: Kafka, source: SourceSettings, rows: MappingSet, state: RowState, goal: Checkpoint
+    ) -> None:
+        self._reader = kafka.reader()
+        self._state = state
+        self._goal = goal
+        partitions = self._reader.partitions()
+        if (
+            state.meta(CHECKPOINT) is None
+        ):  # which snapshot was the initial one, the tables of both states tell together
+            state.put_meta(CHECKPOINT, Checkpoint(snapshot_position=goal.snapshot_position).encode())
+        self._pipeline = Pipeline(source, rows, state, partitions, until=goal.commit_position)
+        known = self._pipeline.checkpoint.inputs()
+        self.begins = self._reader.seek({partition: known.get(partition, -1) for partition in partitions})
+        self._pipeline.start_at(self.begins, self._reader.ends())
+        self._goals = {p: max(goal.inputs().get(p, 0), begin) for p, begin in self.begins.items()}
+        self._paused: set[object] = set()
+
+    def run(self, save: Callable[[Output], None], tell: Callable[[int, int], None]) -> None:
+        """``save``: one part of the state; ``tell``: records read, of how many."""
+        try:
+            self._run(save, tell)
+        finally:
+            self._reader.close()
+
+    def _run(self, save: Callable[[Output], None], tell: Callable[[int, int], None]) -> None:
+        reader, pipeline = self._reader, self._pipeline
+        total = sum(self._goals[p] - begin for p, begin in self.begins.items())
+        idle = 0
+        while not self._is_there():
+            records = reader.read(_READ, 0.1)
+            idle = 0 if records else idle + 1
+            if idle > _IDLE_READS:
+                raise Fatal("the topics do not hold what the bridge has read", "look for deleted topics", code="B506")
+            positions = reader.positions()
+            pipeline.receive(records, positions)
+            while pipeline.wants_ends:
+                pipeline.ends_are(reader.ends())
+            pause, resume = pipeline.crowded(_AHEAD)
+            reader.pause(pause)
+            reader.resume(resume)
+            tell(sum(min(positions[p], self._goals[p]) - begin for p, begin in self.begins.items()), total)
+            if pipeline.pending >= _PART:
+                save(pipeline.take())
+        save(pipeline.take())
+
+    def _is_there(self) -> bool:
+        positions = self._reader.positions()
+        read = all(positions.get(partition, 0) >= goal for partition, goal in self._goals.items())
+        return read and not self._pipeline.is_short_of(self._goal.commit_position)
+
+
+class Staged:
+    """A backfilled state beside the first, in the same changelog."""
+
+    def __init__(self, mappings: MappingSet, tables: Iterable[str]) -> None:
+        layouts = {table: mappings.layouts[table] for table in sorted(tables)}
+        self.rows = MappingSet(mappings.source, (), layouts, "")
+        columns = repr([(table, layout.columns) for table, layout in layouts.items()])
+        self.stamp = blake2b(columns.encode(), digest_size=8).hexdigest()
+        self._prefix = _STAGED + self.stamp.encode()
+
+    @contextmanager
+    def state(self, changelog: Changelog) -> Iterator[RowState]:
+        """Its rows, as the changelog has them now, on a disk of their own."""
+        with tempfile.TemporaryDirectory(prefix="bridge-backfill-") as directory:
+            state = RowState(LmdbStore(Path(directory)), self.rows)
+            try:
+                for records, _ in changelog.read(*changelog.bounds()):
+                    state.restore(self._ours(records), b"")
+                state.adopt()
+                yield state
+            finally:
+                state.close()
+
+    def is_whole(self, changelog: Changelog) -> bool:
+        """Whether a backfill with these columns was completed."""
+        whole = False
+        name = self._prefix + b"m" + WHOLE
+        for records, _ in changelog.read(*changelog.bounds()):
+            for key, value in records:
+                if key == name:
+                    whole = value is not None
+        return whole
+
+    def _ours(self, records: Sequence[ChangelogRecord]) -> list[ChangelogRecord]:
+        size = len(self._prefix)
+        return [ChangelogRecord(key[size:], value) for key, value in records if key.startswith(self._prefix)]
+
+    def records(self, changes: Iterable[ChangelogRecord]) -> list[ChangelogRecord]:
+        """Its changes, as the changelog takes them."""
+        return [ChangelogRecord(self._prefix + key, value) for key, value in changes]
+
+    @staticmethod
+    def remains(changelog: Changelog, but: str = "") -> list[ChangelogRecord]:
+        """What deletes everything that is staged, ``but`` what has this stamp."""
+        keys: dict[bytes, None] = {}
+        kept = _STAGED + but.encode()
+        for records, _ in changelog.read(*changelog.bounds()):
+            for key, value in records:
+                if not key.startswith(_STAGED) or (but and key.startswith(kept)):
+                    continue
+                if value is None:
+                    keys.pop(key, None)
+                else:
+                    keys[key] = None
+        return [ChangelogRecord(key, None) for key in keys]
+
+
+class Evolve:
+    """``save``: publishes the state's changes and some more changelog records in one Kafka transaction.
+
+    ``alive``: says that this process still is the owner; to be called now and then. Raises Fenced.
+    """
+
+    def __init__(
+        self,
+        kafka: Kafka,
+        source: SourceSettings,
+        mappings: MappingSet,
+        state: RowState,
+        save: Callable[[Sequence[ChangelogRecord]], None],
+        alive: Callable[[], None],
+    ) -> None:
+        self._alive = alive
+        self._kafka = kafka
+        self._source = source
+        self._mappings = mappings
+        self._state = state
+        self._save = save
+
+    def run(self) -> None:
+        """Raises Fatal where the state lacks what the mappings use and nobody decided anything."""
+        state = self._state
+        lacks = lacking(state, self._mappings)
+        merge = msgspec.json.decode(state.meta(_MERGE) or b"null", type=Merge | None)
+        if merge is not None and not lacks:
+            lacks = {t: [] for t in merge.tables if t in self._mappings.layouts}
+            if Staged(self._mappings, lacks).stamp != merge.stamp:
+                lacks = {}
+        if not lacks:
+            state.adopt()
+            return
+        staged = Staged(self._mappings, lacks)
+        if staged.is_whole(self._kafka.changelog()):
+            self._take_over(staged)
+        else:
+            self._fill(lacks)
+
+    def _fill(self, lacks: Mapping[str, list[str]]) -> None:
+        state = self._state
+        fill = Fill.decode(state.meta(FILL))
+        if fill is None or not set(lacks) <= set(fill.tables):
+            raise other_columns("; ".join(f"{table}: {', '.join(names)}" for table, names in sorted(lacks.items())))
+        state.adopt()
+        set_since(state, lacks, state.layout)
+
+    def _take_over(self, staged: Staged) -> None:
+        state = self._state
+        live = Checkpoint.decode(state.meta(CHECKPOINT))
+        with staged.state(self._kafka.changelog()) as rows:
+            forward = Forward(self._kafka, self._source, staged.rows, rows, live)
+            forward.run(lambda _output: rows.committed(b""), lambda _done, _total: self._alive())
+            state.adopt()
+            tables = list(staged.rows.layouts)
+            state.put_meta(_MERGE, msgspec.json.encode(Merge(staged.stamp, tables)))
+            for number, table in enumerate(tables):
+                self._take_rows(rows, number, table)
+            self._complete(rows, tables, live)
+        remains = Staged.remains(self._kafka.changelog())
+        for start in range(0, len(remains), _PART):
+            self._save(remains[start : start + _PART])
+
+    def _take_rows(self, rows: RowState, number: int, table: str) -> None:
+        place = b""
+        while entries := rows.entries(number, place, _PART):
+            for row_key, stored in entries:
+                known = self._state.row(table, row_key)
+                self._state.replace(table, row_key, stored if known is None else _joined(stored, known))
+            place = entries[-1][0]
+            self._save(())
+
+    def _complete(self, rows: RowState, tables: list[str], live: Checkpoint) -> None:
+        """What is known of these tables now, and where their topics were read to if the bridge had not read them before."""
+        state = self._state
+        then = Checkpoint.decode(rows.meta(CHECKPOINT))
+        if not then.from_the_start:
+            set_since(state, tables, state.layout)
+        seeded = {*seeded_of(state)} - {*tables} | {*seeded_of(rows)}
+        state.put_meta(SEEDED, msgspec.json.encode(sorted(seeded)))
+        state.put_meta(CHECKPOINT, msgspec.structs.replace(live, offsets=then.offsets | live.offsets).encode())
+        state.put_meta(_MERGE, None)
+        self._save(())
+
+
+def lacking(state: RowState, mappings: MappingSet) -> dict[str, list[str]]:
+    """Columns that the mappings use and the state lacks, by table; of tables whose rows are kept."""
+    appended = {use.table for mapping in mappings.mappings for use in mapping.tables if use.append}
+    return {table: columns for table, columns in state.lacks().items() if table not in appended}
+
+
+def _joined(stored: StoredRow, known: StoredRow) -> StoredRow:
+    """A row with the columns that it had, and those it lacked."""
+    row = tuple([old if new is UNKNOWN else new for new, old in zip(stored.row, known.row, strict=True)])
+    return StoredRow(max(stored.position, known.position), max(stored.created, known.created), row)

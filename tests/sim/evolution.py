@@ -1,0 +1,104 @@
+"""Mappings that change on the way: what must be published, from two whole runs over the same topics."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+from typing import NamedTuple
+
+from bridge.core.checkpoint import Checkpoint
+from bridge.core.pipeline import Observed, Pipeline
+from bridge.model import InputPartition, MappingSet, OutboundRecord, SourceSettings
+from bridge.state.rows import RowState
+from bridge.state.store import MemoryStore
+from bridge.testing import Broker
+from tests.sim.compiled import compiled
+from tests.sim.scenario import Scenario, make_scenario
+from tests.sim.workload import Features
+from tests.sim.world import CHANGELOG, Chaos, World, source_settings
+
+
+class Told(NamedTuple):
+    """One event and the commit position of its transaction."""
+
+    position: int
+    record: OutboundRecord
+
+
+class Change(NamedTuple):
+    """A scenario whose mapping becomes another one."""
+
+    scenario: Scenario
+    old: MappingSet
+    new: MappingSet
+    old_settings: SourceSettings
+    new_settings: SourceSettings
+
+
+def wider(features: Features) -> Features:
+    return replace(features, listed=False)
+
+
+def narrower(features: Features, rng: Random) -> Features:
+    """The same order with fewer tables."""
+    has = [name for name in ("taxes", "payment", "customer") if getattr(features, name)]
+    gone = rng.sample(has, rng.randint(1, len(has))) if has else []
+    kept = {name: getattr(features, name) and name not in gone for name in ("taxes", "payment", "customer")}
+    return replace(wider(features), taxes=kept["taxes"], payment=kept["payment"], customer=kept["customer"])
+
+
+def settings_for(scenario: Scenario, features: Features) -> SourceSettings:
+    return source_settings(replace(scenario, features=features))
+
+
+def make_change(seed: int, *, narrow: bool = False) -> Change | None:
+    """None for a scenario that has nothing to change, or dead letters, which belong to the mapping that wrote them."""
+    scenario = make_scenario(seed)
+    rng = Random(f"change/{seed}")
+    features = wider(scenario.features)
+    fewer = narrower(features, rng)
+    if fewer == features or scenario.truth.parked:
+        return None
+    old, new = (features, fewer) if narrow else (fewer, features)
+    return Change(scenario, compiled(old), compiled(new), settings_for(scenario, old), settings_for(scenario, new))
+
+
+def told(scenario: Scenario, mappings: MappingSet, settings: SourceSettings) -> list[Told]:
+    """Everything that one undisturbed run publishes."""
+    broker = Broker("told", session_timeout=3.0)
+    for topic, partitions in scenario.layout.topics().items():
+        broker.create_topic(topic, partitions)
+    for send in scenario.topics.sends():
+        log = broker.log(send.topic, send.partition)
+        if send.gap:
+            log.gap(send.gap)
+        log.append(send.key, send.value, send.headers)
+    found: list[Told] = []
+
+    def see(one: Observed) -> None:
+        found.extend(Told(one.transaction.position, record) for record in one.records)
+
+    topics = (settings.log,) if settings.log else (settings.transaction_topic, *settings.topics)
+    logs = [log for topic in topics for log in broker.topics[topic]]
+    pipeline = Pipeline(settings, mappings, RowState(MemoryStore(), mappings), [log.name for log in logs], observe=see)
+    ends: dict[InputPartition, int] = {log.name: log.end() for log in logs}
+    pipeline.start_at(dict.fromkeys(ends, 0), ends)
+    pipeline.receive([record for log in logs for record in log.records if record is not None], ends)
+    while pipeline.wants_ends:
+        pipeline.ends_are(ends)
+    return found
+
+
+def checkpoint(broker: Broker) -> Checkpoint:
+    """Where the bridge stands, by its changelog."""
+    found = None
+    for record in broker.committed(CHANGELOG):
+        if record.key_bytes == b"mcheckpoint":
+            found = record.value_bytes
+    return Checkpoint.decode(found)
+
+
+def world_of(change: Change, rng: Random, seed: str) -> World:
+    chaos = Chaos.random(rng)
+    chaos.faults = type(chaos.faults)()
+    return World(change.scenario, change.old, change.old_settings, chaos, seed)

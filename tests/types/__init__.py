@@ -1,0 +1,1 @@
+"""Every column type of both servers, as Debezium really writes it."""
