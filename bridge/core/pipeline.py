@@ -21,7 +21,7 @@ from bridge.core.cascade import Cascades, CascadingFold
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.collapse import Collapse, NetChange, Rows, StoredRow
 from bridge.core.columns import TableDecoder
-from bridge.core.connectors import CONNECTORS
+from bridge.core.connectors import CONNECTORS, Connector
 from bridge.core.decode import Decode
 from bridge.core.encode import Encode
 from bridge.core.history import ACCEPT, RELEASE, Histories, decisions, history_of, incarnation_of, own
@@ -158,9 +158,6 @@ class Pipeline:
         self._assemble.run = self.checkpoint.run
         self._assemble.cut_until = self.checkpoint.cut_until
         self._assemble.until = until
-        stepped = {
-            tables[m.tables[0].table] for m in mappings.mappings if any(rule.looks_at_steps for rule in m.events)
-        }
         seeded = {tables[name] for name in seeded_of(state) if name in tables}
         self._aggregate = Aggregate(mappings, tables, state, seeded)
         self._aggregate.since = {tables[name]: one for name, one in since_of(state).items() if name in tables}
@@ -168,10 +165,7 @@ class Pipeline:
         self._seeding.begin(self.checkpoint.commit_position)
         if self._seeding.fill is not None:
             self._decode.signals = TableDecoder(Layout(self._seeding.fill.signal_table, ("id",)), -1)
-        fold = None
-        if mappings.cascades and not connector.logs_cascades:
-            fold = partial(CascadingFold, Cascades(mappings.cascades, self._decode.tables, self._aggregate.indexes))
-        self._collapse = Collapse(frozenset(stepped), self._aggregate.appended, fold)
+        self._collapse = self._make_collapse(mappings, connector)
         columns = {name: layout.columns for name, layout in mappings.layouts.items()}
         self._seen = Seen(state, tables, columns, self.partitions)
         policies = {tables[name]: policy for name, policy in source.truncate.items() if name in tables}
@@ -195,6 +189,16 @@ class Pipeline:
         self._held: dict[InputPartition, int] | None = None  # where to start again while it is being told
         self._records: list[OutboundRecord] = []
         self._counts = Counts()
+
+    def _make_collapse(self, mappings: MappingSet, connector: Connector) -> Collapse:
+        tables = self._decode.tables
+        stepped = frozenset(
+            tables[m.tables[0].table].number for m in mappings.mappings if any(rule.looks_at_steps for rule in m.events)
+        )
+        fold = None
+        if mappings.cascades and not connector.logs_cascades:
+            fold = partial(CascadingFold, Cascades(mappings.cascades, tables, self._aggregate.indexes))
+        return Collapse(stepped, self._aggregate.appended, fold)
 
     def _make_windows(self, mappings: MappingSet) -> Windows | None:
         """None where no mapping has any, and none was left open by one that had."""
