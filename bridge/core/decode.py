@@ -7,7 +7,7 @@ are told apart one by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 
 import msgspec
@@ -142,8 +142,8 @@ class Decode:
         if not len(records):
             return []
         decoded: list[ChangeEvent | TransactionMarker] = []
-        run = run_of(records[0])
-        one_run = run == run_of(records[-1])  # a connector's runs follow each other in a partition
+        run = _first_run(records)
+        one_run = run in ("", _first_run(reversed(records)))  # a connector's runs follow each other in a partition
         decode, read = self._decode_envelope, self._envelope
         for record in records:
             value = record.value()
@@ -321,6 +321,11 @@ class Decode:
             Source(),
             raw=record,
         )
+
+
+def _first_run(records: Iterable[InboundRecord]) -> str:
+    """The run of the first row; BEGIN and END, which lie among rows in a log, do not say."""
+    return next((run for record in records if (run := run_of(record))), "")
 
 
 def run_of(record: InboundRecord) -> str:

@@ -21,7 +21,7 @@ from bridge.core.cascade import Cascades, CascadingFold
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.collapse import Collapse, NetChange, Rows, StoredRow
 from bridge.core.columns import TableDecoder
-from bridge.core.connectors import CONNECTORS
+from bridge.core.connectors import CONNECTORS, Connector
 from bridge.core.decode import Decode
 from bridge.core.encode import Encode
 from bridge.core.history import ACCEPT, RELEASE, Histories, decisions, history_of, incarnation_of, own
@@ -149,23 +149,7 @@ class Pipeline:
         self._table_names = sorted(tables, key=tables.__getitem__)
         self._released = _load_released(state, source.released_positions_max)
         self._histories = Histories(decisions(state.metas(ACCEPT), ACCEPT), self.partitions)
-        self._assemble = Assemble(
-            connector,
-            tables,
-            self.partitions,
-            markers,
-            source=source,
-            released=self._released,
-            snapshot_position=self.checkpoint.snapshot_position,
-            conceded=decisions(state.metas(RELEASE), RELEASE),
-        )
-        self._assemble.domain = self.checkpoint.domain
-        self._assemble.run = self.checkpoint.run
-        self._assemble.cut_until = self.checkpoint.cut_until
-        self._assemble.until = until
-        stepped = {
-            tables[m.tables[0].table] for m in mappings.mappings if any(rule.looks_at_steps for rule in m.events)
-        }
+        self._assemble = self._make_assemble(connector, tables, markers, until)
         seeded = {tables[name] for name in seeded_of(state) if name in tables}
         self._aggregate = Aggregate(mappings, tables, state, seeded)
         self._aggregate.since = {tables[name]: one for name, one in since_of(state).items() if name in tables}
@@ -173,17 +157,13 @@ class Pipeline:
         self._seeding.begin(self.checkpoint.commit_position)
         if self._seeding.fill is not None:
             self._decode.signals = TableDecoder(Layout(self._seeding.fill.signal_table, ("id",)), -1)
-        fold = None
-        if mappings.cascades and not connector.logs_cascades:
-            fold = partial(CascadingFold, Cascades(mappings.cascades, self._decode.tables, self._aggregate.indexes))
-            self._decode.keeps_before = True
-        self._collapse = Collapse(frozenset(stepped), self._aggregate.appended, fold)
+        self._collapse = self._make_collapse(mappings, connector)
         columns = {name: layout.columns for name, layout in mappings.layouts.items()}
         self._seen = Seen(state, tables, columns, self.partitions)
         policies = {tables[name]: policy for name, policy in source.truncate.items() if name in tables}
         self._truncate = Truncate(policies, state, self._aggregate.indexes) if policies else None
         self._windows = self._make_windows(mappings)
-        if fold is None and self._truncate is None and self._windows is None:  # these look at a transaction as a whole
+        if self._takes_parts(mappings, connector):
             self._assemble.new_spool = new_spool
         self._encode = Encode(source.name)
         layouts = [mappings.layouts[name] for name in self._table_names]
@@ -203,6 +183,41 @@ class Pipeline:
         self._held: dict[InputPartition, int] | None = None  # where to start again while it is being told
         self._records: list[OutboundRecord] | SpooledRecords = []
         self._counts = Counts()
+
+    def _make_assemble(
+        self, connector: Connector, tables: Mapping[str, int], markers: int, until: int | None
+    ) -> Assemble:
+        assemble = Assemble(
+            connector,
+            tables,
+            self.partitions,
+            markers,
+            source=self.source,
+            released=self._released,
+            snapshot_position=self.checkpoint.snapshot_position,
+            conceded=decisions(self._state.metas(RELEASE), RELEASE),
+        )
+        assemble.domain = self.checkpoint.domain
+        assemble.run = self.checkpoint.run
+        assemble.cut_until = self.checkpoint.cut_until
+        assemble.until = until
+        return assemble
+
+    def _make_collapse(self, mappings: MappingSet, connector: Connector) -> Collapse:
+        tables = self._decode.tables
+        stepped = frozenset(
+            tables[m.tables[0].table].number for m in mappings.mappings if any(rule.looks_at_steps for rule in m.events)
+        )
+        fold = None
+        if mappings.cascades and not connector.logs_cascades:
+            fold = partial(CascadingFold, Cascades(mappings.cascades, tables, self._aggregate.indexes))
+            self._decode.keeps_before = True
+        return Collapse(stepped, self._aggregate.appended, fold)
+
+    def _takes_parts(self, mappings: MappingSet, connector: Connector) -> bool:
+        """Whether nothing looks at a transaction as a whole, so that it need not be in memory."""
+        cascades = mappings.cascades and not connector.logs_cascades
+        return not cascades and self._truncate is None and self._windows is None
 
     def _make_windows(self, mappings: MappingSet) -> Windows | None:
         """None where no mapping has any, and none was left open by one that had."""

@@ -58,6 +58,9 @@ def make_scenario(seed: int, *, mariadb: bool = False) -> Scenario:
     features = with_windows(random_features(rng), Random(f"windows/{seed}"))
     if mariadb:
         features = replace(features, mariadb=True, cascades=rng.random() < 0.7)
+        if features.window is not None:  # its commit times are whole seconds
+            quiet, at_most = (max(ms, 2000) for ms in features.window)
+            features = replace(features, window=(quiet, at_most))
     database = Workload(features, rng).run()
     if mariadb:
         lay_out_binlog(database)
