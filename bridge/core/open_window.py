@@ -50,8 +50,11 @@ class Records:
                 record = (*self._partitions[one.partition], one.offset)
                 place = (one.table.number, one.row_key)
                 self._found[place] = (self._found.get(place, (record,))[0], record)
-        first = self._found.get((change.table, change.old_key)) or self._found[change.table, change.row_key]
-        last = self._found.get((change.table, change.row_key)) or first
+        old = self._found.get((change.table, change.old_key))
+        new = self._found.get((change.table, change.row_key))
+        first, last = old or new, new or old
+        if first is None or last is None:  # a foreign key did it: some record of the transaction stands for it
+            return (some := next(iter(self._found.values()))[0]), some
         return first[0], last[1]
 
 

@@ -264,7 +264,7 @@ class _Fold:
         self._affected = affected
         self._records = records
         self._root = windows.root_table(affected.mapping)
-        self._taken: set[tuple[bytes, int]] = set()
+        self._taken: set[tuple[bytes, int]] = set()  # window, change of this transaction
         self._touched: dict[bytes, OpenWindow] = {}
         self._moved: list[tuple[OpenWindow, Held, NetChange]] = []
         self._displaced: list[tuple[OpenWindow, Held]] = []
@@ -347,7 +347,7 @@ class _Fold:
 
     def _take(self, window: OpenWindow, change: NetChange) -> bool:
         """Fold a change into a window; False if it was."""
-        mark = (window.name, change.order)
+        mark = (window.name, id(change))  # an order is shared by what foreign keys do
         if mark in self._taken:
             return False
         self._taken.add(mark)
