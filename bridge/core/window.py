@@ -34,6 +34,9 @@ class State(Rows, Protocol):
 
     def put_meta(self, name: bytes, value: bytes | None) -> None: ...
     def metas(self, prefix: bytes) -> list[tuple[bytes, bytes]]: ...
+    def as_used(self, table: int, layout: int, row: Row) -> Row: ...
+    @property
+    def layout(self) -> int: ...
 
 
 class Windows:
@@ -78,7 +81,8 @@ class Windows:
             for window in fold.run():
                 self._touch(window)
             for window, held in fold.changed():
-                self._state.put_meta(window.row_name(held), held_row(held, self._layouts[held.table].table))
+                name = self._layouts[held.table].table
+                self._state.put_meta(window.row_name(held), held_row(held, name, self._state.layout))
 
     def opened(self, number: int, root_key: bytes, old_key: bytes, at: int) -> OpenWindow:
         """A new window; ``at``: how many the transaction opened before it in this mapping."""
@@ -178,11 +182,13 @@ class Windows:
     # -- restart -------------------------------------------------------------------------------------------------------
 
     def _load(self) -> None:
-        """What a predecessor left open. Windows of an aggregate that no mapping makes any more are dropped."""
+        """What a predecessor left open. Windows of an aggregate that no mapping makes any more are dropped.
+
+        So are rows of tables that their mapping does not use.
+        """
         numbers = {mapping.aggregate: number for number, mapping in enumerate(self._mappings)}
-        tables = {layout.table: number for number, layout in enumerate(self._layouts)}
-        widths = [len(layout.columns) for layout in self._layouts]
-        found, foreign = load(self._state.metas(OpenWindow.PREFIX), numbers, tables, widths)
+        tables = [{self._layouts[table].table: table for table in of.plans} for of in self._of]
+        found, foreign = load(self._state.metas(OpenWindow.PREFIX), numbers, tables, self._state.as_used)
         for name in foreign:
             self._state.put_meta(name, None)
         for window in found:
@@ -357,7 +363,7 @@ class _Fold:
         first, last = self._records.of(change)
         if held is None:
             held = Held(
-                len(window.rows), change.table, change.old_key, change.row_key, change.before, change.created,
+                window.next_number, change.table, change.old_key, change.row_key, change.before, change.created,
                 change.damaged, [], first, last,
             )  # fmt: skip
             window.rows.append(held)
