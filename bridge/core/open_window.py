@@ -1,24 +1,35 @@
 """What a window keeps while it is open, and how that stands in the changelog.
 
 ``window`` NUL name NUL ``h``: the window; NUL number: one row that it changed. A row is written again when it changes
-again, and holds its before image, so that a window of many rows costs per change what the change is.
+again, and holds its before image, so that a window of many rows costs per change what the change is. It says by which
+layout of the state it was written, as the state's rows do, and is read as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import ClassVar, Protocol
 
 import msgspec
 
 from bridge.core import packed
 from bridge.core.collapse import NetChange
 from bridge.core.transaction import SourceTransaction
-from bridge.errors import Fatal
 from bridge.model import InputPartition, Row
 
 Record = tuple[str, int, int]  # topic, partition, offset
+ReadRow = Callable[[int, int, Row], Row]  # table, the layout that a row was written by, the row
 _HEADER = b"h"
+
+
+class State(Protocol):
+    """What is needed of a state to take windows over."""
+
+    def put_meta(self, name: bytes, value: bytes | None) -> None: ...
+    def metas(self, prefix: bytes) -> list[tuple[bytes, bytes]]: ...
+    @property
+    def layout(self) -> int: ...
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -50,8 +61,11 @@ class Records:
                 record = (*self._partitions[one.partition], one.offset)
                 place = (one.table.number, one.row_key)
                 self._found[place] = (self._found.get(place, (record,))[0], record)
-        first = self._found.get((change.table, change.old_key)) or self._found[change.table, change.row_key]
-        last = self._found.get((change.table, change.row_key)) or first
+        old = self._found.get((change.table, change.old_key))
+        new = self._found.get((change.table, change.row_key))
+        first, last = old or new, new or old
+        if first is None or last is None:  # a foreign key did it: some record of the transaction stands for it
+            return (some := next(iter(self._found.values()))[0]), some
         return first[0], last[1]
 
 
@@ -96,9 +110,14 @@ class OpenWindow(msgspec.Struct, eq=False):
     def row_name(self, held: Held) -> bytes:
         return self.PREFIX + self.name + b"\x00%d" % held.number
 
+    @property
+    def next_number(self) -> int:
+        """Of a row that it changes now: rows of a table that is not used any more leave gaps."""
+        return self.rows[-1].number + 1 if self.rows else 0
+
     def records(self, change: NetChange) -> list[Record]:
         """The first and the last record of one of its net changes."""
-        held = self.rows[change.order]
+        held = self.rows[bisect_left(self.rows, change.order, key=lambda one: one.number)]
         return [held.first] if held.first == held.last else [held.first, held.last]
 
     def as_transaction(self) -> SourceTransaction:
@@ -121,45 +140,63 @@ def header(window: OpenWindow) -> bytes:
     )
 
 
-def held_row(held: Held, table: str) -> bytes:
-    """One row of it. Tables go by name: numbers are those of one start."""
+def held_row(held: Held, table: str, layout: int) -> bytes:
+    """One row of it, written by a layout. Tables go by name: numbers are those of one start."""
     flags = 2 * held.created + held.damaged
-    return packed.encode((table, held.old_key, held.row_key, held.before, flags, held.steps, held.first, held.last))
+    values = (layout, table, held.old_key, held.row_key, held.before, flags, held.steps, held.first, held.last)
+    return packed.encode(values)
 
 
 def load(
     metas: Sequence[tuple[bytes, bytes]],
     mappings: Mapping[str, int],
-    tables: Mapping[str, int],
-    widths: Sequence[int],
+    tables: Sequence[Mapping[str, int]],
+    read: ReadRow,
 ) -> tuple[list[OpenWindow], list[bytes]]:
-    """Open windows with their rows, and the names of what belongs to an aggregate that is not in ``mappings``.
+    """Open windows with their rows, and the names of what nobody uses any more.
 
-    Raises Fatal for rows of other columns than ``widths``.
+    ``mappings``: numbers by aggregate; ``tables``: per mapping, the numbers of its tables by name.
     """
     windows: dict[bytes, OpenWindow] = {}
     foreign: list[bytes] = []
-    parts = [(*_split(name), name, packed.decode(value)) for name, value in metas]
-    for name, part, meta, values in parts:
+    parts = [(*_split(name), name, value) for name, value in metas]
+    for name, part, meta, value in parts:
         if part != _HEADER:
             continue
-        if values[0] not in mappings:
+        aggregate, root_key, old_key, new_key, first, last, transactions = packed.decode(value)
+        if aggregate not in mappings:
             foreign.append(meta)
             continue
-        aggregate, root_key, old_key, new_key, first, last, transactions = values
         windows[name] = OpenWindow(
             name, mappings[aggregate], aggregate, root_key, old_key, new_key, Seen(*first), Seen(*last), transactions
         )
-    for name, part, meta, values in parts:
+    for name, part, meta, value in parts:
         if part == _HEADER:
             continue
-        if name in windows:
-            windows[name].rows.append(_held(int(part), values, tables, widths))
-        else:
+        window = windows.get(name)
+        held = None if window is None else _held(int(part), value, tables[window.mapping], read)
+        if window is None or held is None:
             foreign.append(meta)
+        else:
+            window.rows.append(held)
     for window in windows.values():
         window.rows.sort(key=lambda held: held.number)
     return list(windows.values()), foreign
+
+
+def take_over(state: State, other: State, aggregates: Collection[str]) -> None:
+    """The open windows of these aggregates are those of another state that keeps the same columns."""
+    names = {one.encode() for one in aggregates}
+    for meta, _ in state.metas(OpenWindow.PREFIX):
+        if _aggregate(meta) in names:
+            state.put_meta(meta, None)
+    for meta, value in other.metas(OpenWindow.PREFIX):
+        is_row = _split(meta)[1] != _HEADER
+        state.put_meta(meta, packed.encode((state.layout, *packed.decode(value)[1:])) if is_row else value)
+
+
+def _aggregate(meta: bytes) -> bytes:
+    return meta[len(OpenWindow.PREFIX) :].partition(b"/")[0]
 
 
 def _split(meta: bytes) -> tuple[bytes, bytes]:
@@ -167,24 +204,21 @@ def _split(meta: bytes) -> tuple[bytes, bytes]:
     return name, part
 
 
-def _held(number: int, values: tuple[Any, ...], tables: Mapping[str, int], widths: Sequence[int]) -> Held:
-    table, old_key, row_key, before, flags, steps, first, last = values
-    rows = [before, *steps]
-    if table not in tables or any(row is not None and len(row) != widths[tables[table]] for row in rows):
-        raise Fatal(
-            f"an open window holds rows of {table} with other columns than the mappings use",
-            "take the change of the mapping back until the window has closed",
-            code="B503",
-        )
+def _held(number: int, value: bytes, tables: Mapping[str, int], read: ReadRow) -> Held | None:
+    """None: the mapping does not use the table."""
+    layout, name, old_key, row_key, before, flags, steps, first, last = packed.decode(value)
+    if name not in tables:
+        return None
+    table = tables[name]
     return Held(
         number,
-        tables[table],
+        table,
         old_key,
         row_key,
-        None if before is None else tuple(before),
+        None if before is None else read(table, layout, tuple(before)),
         flags >> 1,
         bool(flags & 1),
-        [tuple(step) for step in steps],
+        [read(table, layout, tuple(step)) for step in steps],
         tuple(first),
         tuple(last),
     )

@@ -47,6 +47,7 @@ from bridge.model import (
     Layout,
     MappingSet,
     OutboundRecord,
+    Row,
     SourceSettings,
 )
 
@@ -57,6 +58,7 @@ class State(Rows, Protocol):
     def meta(self, name: bytes) -> bytes | None: ...
     def put_meta(self, name: bytes, value: bytes | None) -> None: ...
     def metas(self, prefix: bytes) -> list[tuple[bytes, bytes]]: ...
+    def as_used(self, table: int, layout: int, row: Row) -> Row: ...
     def take_changes(self) -> Collection[ChangelogRecord]: ...
     def rows_after(self, table: int, place: bytes, limit: int) -> list[tuple[bytes, StoredRow]]: ...
     def row_keys(self, table: int) -> list[bytes]: ...
@@ -118,11 +120,12 @@ class Pipeline:
     """One source's core. ``partitions``: all its input partitions, in any order; ``state`` as restored.
 
     ``lap`` is told the name of each step that was just done, so that a shell with a clock can measure them;
-    ``observe``, if there is one, each transaction with what it did. ``new_spool`` gives room for a transaction of more
+    ``observe``, if there is one, each transaction with what it did. ``until``: the commit position beyond which nothing
+    is released; ``silent``: for the state alone, nothing is translated. ``new_spool`` gives room for a transaction of more
     than ``source.transaction_rows_in_memory_max`` rows; without it everything is done in memory.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a source is made of, and who listens
         self,
         source: SourceSettings,
         mappings: MappingSet,
@@ -131,11 +134,13 @@ class Pipeline:
         lap: Callable[[str], None] = _no_lap,
         observe: Callable[[Observed], None] | None = None,
         until: int | None = None,
+        *,
+        silent: bool = False,
         new_spool: NewSpool | None = None,
     ) -> None:
         self._lap = lap
         self._new_spool = new_spool
-        self._observe = observe
+        self._observe, self._silent = observe, silent
         self._state = state
         self.source = source
         self.checkpoint = Checkpoint.decode(state.meta(CHECKPOINT))
@@ -178,7 +183,8 @@ class Pipeline:
         self._commit_position = self.checkpoint.commit_position
         self._queue: deque[Item] = deque()  # released, and not applied yet
         # mappings whose snapshot is to be told, before any transaction
-        self._to_ask = [n for n, one in enumerate(mappings.mappings) if one.on_snapshot and self._end_offset < 0]
+        asking = () if silent or self._end_offset >= 0 else mappings.mappings
+        self._to_ask = [number for number, one in enumerate(asking) if one.on_snapshot]
         self._before: dict[InputPartition, int] = {}  # where reading stood before the latest records
         self._held: dict[InputPartition, int] | None = None  # where to start again while it is being told
         self._records: list[OutboundRecord] | SpooledRecords = []
@@ -603,6 +609,8 @@ class Pipeline:
         is_snapshot: bool = False,
         window: OpenWindow | None = None,
     ) -> list[CanonicalEvent]:
+        if self._silent:
+            return []
         if not touched.complete:
             self._counts.incomplete += 1
             return []

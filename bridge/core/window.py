@@ -35,6 +35,9 @@ class State(Rows, Protocol):
 
     def put_meta(self, name: bytes, value: bytes | None) -> None: ...
     def metas(self, prefix: bytes) -> list[tuple[bytes, bytes]]: ...
+    def as_used(self, table: int, layout: int, row: Row) -> Row: ...
+    @property
+    def layout(self) -> int: ...
 
 
 class Windows:
@@ -79,7 +82,8 @@ class Windows:
             for window in fold.run():
                 self._touch(window)
             for window, held in fold.changed():
-                self._state.put_meta(window.row_name(held), held_row(held, self._layouts[held.table].table))
+                name = self._layouts[held.table].table
+                self._state.put_meta(window.row_name(held), held_row(held, name, self._state.layout))
 
     def opened(self, number: int, root_key: bytes, old_key: bytes, at: int) -> OpenWindow:
         """A new window; ``at``: how many the transaction opened before it in this mapping."""
@@ -179,11 +183,13 @@ class Windows:
     # -- restart -------------------------------------------------------------------------------------------------------
 
     def _load(self) -> None:
-        """What a predecessor left open. Windows of an aggregate that no mapping makes any more are dropped."""
+        """What a predecessor left open. Windows of an aggregate that no mapping makes any more are dropped.
+
+        So are rows of tables that their mapping does not use.
+        """
         numbers = {mapping.aggregate: number for number, mapping in enumerate(self._mappings)}
-        tables = {layout.table: number for number, layout in enumerate(self._layouts)}
-        widths = [len(layout.columns) for layout in self._layouts]
-        found, foreign = load(self._state.metas(OpenWindow.PREFIX), numbers, tables, widths)
+        tables = [{self._layouts[table].table: table for table in of.plans} for of in self._of]
+        found, foreign = load(self._state.metas(OpenWindow.PREFIX), numbers, tables, self._state.as_used)
         for name in foreign:
             self._state.put_meta(name, None)
         for window in found:
@@ -265,7 +271,7 @@ class _Fold:
         self._affected = affected
         self._records = records
         self._root = windows.root_table(affected.mapping)
-        self._taken: set[tuple[bytes, int]] = set()
+        self._taken: set[tuple[bytes, int]] = set()  # window, change of this transaction
         self._touched: dict[bytes, OpenWindow] = {}
         self._moved: list[tuple[OpenWindow, Held, NetChange]] = []
         self._displaced: list[tuple[OpenWindow, Held]] = []
@@ -348,7 +354,7 @@ class _Fold:
 
     def _take(self, window: OpenWindow, change: NetChange) -> bool:
         """Fold a change into a window; False if it was."""
-        mark = (window.name, change.order)
+        mark = (window.name, id(change))  # an order is shared by what foreign keys do
         if mark in self._taken:
             return False
         self._taken.add(mark)
@@ -358,7 +364,7 @@ class _Fold:
         first, last = self._records.of(change)
         if held is None:
             held = Held(
-                len(window.rows), change.table, change.old_key, change.row_key, change.before, change.created,
+                window.next_number, change.table, change.old_key, change.row_key, change.before, change.created,
                 change.damaged, [], first, last,
             )  # fmt: skip
             window.rows.append(held)

@@ -37,6 +37,7 @@ from bridge.yaml_nodes import Limits
 LIMITS: Final = Limits(
     size=64 << 20, nodes=4_000_000, entries=100_000, text=1 << 20
 )  # a database of some 20,000 tables
+DEBEZIUM: Final = ("debezium_signal", "debezium_heartbeat")  # its own tables, whatever their schema
 ACTIONS: Final = ("no action", "restrict", "cascade", "set null", "set default")
 IDENTITIES: Final = ("", "default", "full", "nothing", "index")  # PostgreSQL's REPLICA IDENTITY; '' elsewhere
 _IS_DECIMAL: Final = re.compile(r"\s*(?:numeric|decimal|dec|fixed|money)\b(?!.*\])", re.IGNORECASE)

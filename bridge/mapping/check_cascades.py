@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Final
 
-from bridge.mapping.catalog import Catalog, ForeignKey
+from bridge.mapping.catalog import DEBEZIUM, Catalog, ForeignKey
 from bridge.mapping.diagnostics import Report
 from bridge.mapping.draft import Draft
 
@@ -50,7 +50,8 @@ def check_cascades(
             if connector(source) in SILENT:
                 _unknown(reports, mine)
             continue
-        unread = [(table, key) for table, key in _all_actions(known, used) if key.references not in used]
+        read = used | {table for table in known.tables if table.rpartition(".")[2] in DEBEZIUM}
+        unread = [(table, key) for table, key in _all_actions(known, used) if key.references not in read]
         for table, key in unread:
             _unread(reports, mine, table, key)
 

@@ -100,7 +100,8 @@ def from_topics(kafka: Kafka, source: SourceSettings, mappings: MappingSet, tell
                 Forward(kafka, source, staged.rows, rows, known.checkpoint).run(save, tell)
             publisher.publish([], staged.records([ChangelogRecord(b"m" + WHOLE, b"1")]), {})
             checkpoint = Checkpoint.decode(rows.meta(CHECKPOINT))
-            return Done(sorted(tables), seeded_of(rows), checkpoint.from_the_start)
+            seeded = [table for table in seeded_of(rows) if table in tables]
+            return Done(sorted(tables), seeded, checkpoint.from_the_start)
     finally:
         publisher.close()
 

@@ -11,7 +11,10 @@ Backfilled from the topics (``bridge backfill``)
     1. rolls it forward, from its checkpoint to exactly the commit position of its own: by then a staged row is what the
        state would hold if these columns had been used from the start, since rows are a function of the log up to there
     2. takes its rows over, a part per Kafka transaction; a named value (``merge``) says that it is not done
-    3. says in the last of them which tables are seeded, forgets the named value, and deletes what was staged
+    3. says in the last of them which tables are seeded, puts the staged open windows in place of its own, forgets the named
+       value, and deletes what was staged
+  A mapping with windows that uses such a table is staged with all its tables: what its windows hold follows from the log too,
+  so that after the hand-over events are those that it would have told from the start.
   A crash in the middle finds ``merge`` and begins at 1 again; what is done twice is the same. Nothing is published meanwhile.
 
 Filled by a snapshot (``bridge backfill --signal``)
@@ -23,7 +26,7 @@ Filled by a snapshot (``bridge backfill --signal``)
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -32,17 +35,20 @@ import msgspec
 
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.collapse import StoredRow
+from bridge.core.open_window import take_over
 from bridge.core.pipeline import CHECKPOINT, Output, Pipeline
 from bridge.core.seed import FILL, SEEDED, Fill, seeded_of, set_since
 from bridge.errors import Fatal
 from bridge.model import (
     UNKNOWN,
+    Cascade,
     Changelog,
     ChangelogRecord,
     Kafka,
     MappingSet,
     SourceSettings,
 )
+from bridge.model import Mapping as SourceMapping
 from bridge.state.rows import RowState, other_columns
 from bridge.state.store import LmdbStore
 
@@ -63,7 +69,7 @@ class Merge(msgspec.Struct):
 
 
 class Forward:
-    """Reads the topics silently, rows alone, to where another checkpoint stands."""
+    """Reads the topics silently, rows and open windows, to where another checkpoint stands."""
 
     def __init__(
         self, kafka: Kafka, source: SourceSettings, rows: MappingSet, state: RowState, goal: Checkpoint
@@ -76,7 +82,7 @@ class Forward:
             state.meta(CHECKPOINT) is None
         ):  # which snapshot was the initial one, the tables of both states tell together
             state.put_meta(CHECKPOINT, Checkpoint(snapshot_position=goal.snapshot_position).encode())
-        self._pipeline = Pipeline(source, rows, state, partitions, until=goal.commit_position)
+        self._pipeline = Pipeline(source, rows, state, partitions, until=goal.commit_position, silent=True)
         known = self._pipeline.checkpoint.inputs()
         self.begins = self._reader.seek({partition: known.get(partition, -1) for partition in partitions})
         self._pipeline.start_at(self.begins, self._reader.ends())
@@ -118,12 +124,21 @@ class Forward:
 
 
 class Staged:
-    """A backfilled state beside the first, in the same changelog."""
+    """A backfilled state beside the first, in the same changelog.
+
+    ``tables``: those whose rows are to be taken over; others are there for windows, and for rows that cascades change.
+    """
 
     def __init__(self, mappings: MappingSet, tables: Iterable[str]) -> None:
-        layouts = {table: mappings.layouts[table] for table in sorted(tables)}
-        self.rows = MappingSet(mappings.source, (), layouts, "")
-        columns = repr([(table, layout.columns) for table, layout in layouts.items()])
+        self.tables = sorted(tables)
+        windowed = tuple([one for one in mappings.mappings if one.window is not None and _uses(one, self.tables)])
+        needed = {*self.tables, *[use.table for one in windowed for use in one.tables]}
+        cascades = _cascades(mappings, needed)
+        needed.update([one.parent for one in cascades])
+        layouts = {table: mappings.layouts[table] for table in sorted(needed)}
+        self.rows = MappingSet(mappings.source, windowed, layouts, "", cascades)
+        self.windowed = [one.aggregate for one in windowed]
+        columns = repr((self.windowed, [(table, layout.columns) for table, layout in layouts.items()]))
         self.stamp = blake2b(columns.encode(), digest_size=8).hexdigest()
         self._prefix = _STAGED + self.stamp.encode()
 
@@ -229,11 +244,12 @@ class Evolve:
             forward = Forward(self._kafka, self._source, staged.rows, rows, live)
             forward.run(lambda _output: rows.committed(b""), lambda _done, _total: self._alive())
             state.adopt()
-            tables = list(staged.rows.layouts)
-            state.put_meta(_MERGE, msgspec.json.encode(Merge(staged.stamp, tables)))
-            for number, table in enumerate(tables):
-                self._take_rows(rows, number, table)
-            self._complete(rows, tables, live)
+            state.put_meta(_MERGE, msgspec.json.encode(Merge(staged.stamp, staged.tables)))
+            for number, table in enumerate(staged.rows.layouts):
+                if table in staged.tables:
+                    self._take_rows(rows, number, table)
+            take_over(state, rows, staged.windowed)
+            self._complete(rows, staged.tables, live)
         remains = Staged.remains(self._kafka.changelog())
         for start in range(0, len(remains), _PART):
             self._save(remains[start : start + _PART])
@@ -253,11 +269,25 @@ class Evolve:
         then = Checkpoint.decode(rows.meta(CHECKPOINT))
         if not then.from_the_start:
             set_since(state, tables, state.layout)
-        seeded = {*seeded_of(state)} - {*tables} | {*seeded_of(rows)}
+        seeded = {*seeded_of(state)} - {*tables} | {*seeded_of(rows)} & {*tables}
         state.put_meta(SEEDED, msgspec.json.encode(sorted(seeded)))
         state.put_meta(CHECKPOINT, msgspec.structs.replace(live, offsets=then.offsets | live.offsets).encode())
         state.put_meta(_MERGE, None)
         self._save(())
+
+
+def _uses(mapping: SourceMapping, tables: Collection[str]) -> bool:
+    return any(use.table in tables for use in mapping.tables)
+
+
+def _cascades(mappings: MappingSet, tables: Collection[str]) -> tuple[Cascade, ...]:
+    """The foreign keys whose actions change rows of these tables, or of one that they refer to."""
+    reached = {*tables}
+    found: list[Cascade] = []
+    while more := [one for one in mappings.cascades if one.table in reached and one not in found]:
+        found += more
+        reached.update([one.parent for one in more])
+    return tuple([one for one in mappings.cascades if one in found])
 
 
 def lacking(state: RowState, mappings: MappingSet) -> dict[str, list[str]]:

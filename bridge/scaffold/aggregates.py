@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from bridge.mapping.catalog import Catalog, CatalogTable
+from bridge.mapping.catalog import DEBEZIUM, Catalog, CatalogTable
 from bridge.mapping.shape import DOTTED
 from bridge.scaffold.columns import is_readable, is_technical
 from bridge.scaffold.links import Link, Links, required
@@ -21,7 +21,6 @@ from bridge.scaffold.sample import Sample, of
 DEEPEST: Final = 3  # levels below the root; what lies deeper is an aggregate of its own
 ENOUGH: Final = 10  # rows of a sample that show that there is one each
 FEW: Final = 4  # columns of a table that is only looked up
-DEBEZIUM: Final = ("debezium_signal", "debezium_heartbeat")
 _LOGS: Final = frozenset(
     "audit backup bak changelog databasechangelog flyway history lock log migration queue session tmp temp".split()
 )

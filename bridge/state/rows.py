@@ -8,9 +8,10 @@ Keys in the changelog and in the store: ``r`` table NUL row key · ``m`` name. I
 
 Rows outlive the mappings that chose their columns. Each row says by which *layout* it was written, a number; a layout (the
 columns of each table) is a named value that is written before its first row and never again, so that whoever reads the
-changelog in order knows it in time. A row of an older layout is read through its columns' names: what is not used any
-more is left out, what it lacks is UNKNOWN. Every change writes the row anew, so no old value is ever stale. A table that
-no mapping used for a while is not known any more: its rows end with the layout that takes it up again.
+changelog in order knows it in time. A row of an older layout is read through its columns' names, also one that an open
+window holds: what is not used any more is left out, what it lacks is UNKNOWN. Every change writes the row anew, so no old
+value is ever stale. A table that no mapping used for a while is not known any more: its rows end with the layout that
+takes it up again.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ class RowState:
         self._history: dict[int, dict[str, list[str]]] = {}
         self._picks: dict[tuple[int, int], tuple[int, ...] | None] = {}
         self.layout = 1  # the number of the layout that rows are written by
+        self._plain = 1  # of the one whose columns are those used now, where it is the latest
         for name, value in self.metas(_LAYOUTS):
             self._remember_layout(int(name[len(_LAYOUTS) :]), value)
 
@@ -155,11 +157,13 @@ class RowState:
 
     def _row(self, table: int, data: bytes) -> StoredRow:
         values = decode(data)
-        row = values[3:]
-        if values[2] != self.layout or len(row) != len(self._layouts[self._tables[table]]):
-            pick = self._pick(table, values[2], len(row))
-            row = tuple([UNKNOWN if slot < 0 else row[slot] for slot in pick])
-        return StoredRow(values[0], values[1], row)
+        return StoredRow(values[0], values[1], self.as_used(table, values[2], values[3:]))
+
+    def as_used(self, table: int, layout: int, row: Row) -> Row:
+        """A row that was written by a layout, with the columns that are used now. Raises Fatal."""
+        if layout == self._plain and len(row) == len(self._layouts[self._tables[table]]):
+            return row
+        return tuple([UNKNOWN if slot < 0 else row[slot] for slot in self._pick(table, layout, len(row))])
 
     def _pick(self, table: int, layout: int, width: int) -> tuple[int, ...]:
         """Where a row of an older layout holds each column that is used now; -1: nowhere. Raises Fatal."""
@@ -321,6 +325,7 @@ class RowState:
     def _remember_layout(self, number: int, value: bytes) -> None:
         self._history[number] = msgspec.json.decode(value, type=dict[str, list[str]])
         self.layout = max(self._history)
+        self._plain = self.layout if self._history[self.layout] == self.layouts() else 0
 
     def _take_up(self, number: int, value: bytes) -> None:
         """A new layout; what is left of a table that the one before did not have is forgotten."""
@@ -400,7 +405,7 @@ class RowState:
     def wipe(self) -> None:
         self._store.wipe()
         self._young, self._old = {}, {}
-        self._history, self._picks, self.layout = {}, {}, 1
+        self._history, self._picks, self.layout, self._plain = {}, {}, 1, 1
 
     def close(self) -> None:
         for spilled in (self._spilled, *self._taken_spilled):

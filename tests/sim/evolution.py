@@ -7,22 +7,16 @@ from random import Random
 from typing import NamedTuple
 
 from bridge.core.checkpoint import Checkpoint
-from bridge.core.pipeline import Observed, Pipeline
-from bridge.model import InputPartition, MappingSet, OutboundRecord, SourceSettings
+from bridge.core.pipeline import Pipeline
+from bridge.model import ChangelogRecord, InputPartition, MappingSet, OutboundRecord, SourceSettings
 from bridge.state.rows import RowState
 from bridge.state.store import MemoryStore
 from bridge.testing import Broker
+from bridge.testing.broker import Log
 from tests.sim.compiled import compiled
 from tests.sim.scenario import Scenario, make_scenario
 from tests.sim.workload import Features
 from tests.sim.world import CHANGELOG, Chaos, World, source_settings
-
-
-class Told(NamedTuple):
-    """One event and the commit position of its transaction."""
-
-    position: int
-    record: OutboundRecord
 
 
 class Change(NamedTuple):
@@ -63,8 +57,39 @@ def make_change(seed: int, *, narrow: bool = False) -> Change | None:
     return Change(scenario, compiled(old), compiled(new), settings_for(scenario, old), settings_for(scenario, new))
 
 
-def told(scenario: Scenario, mappings: MappingSet, settings: SourceSettings) -> list[Told]:
-    """Everything that one undisturbed run publishes."""
+class Whole:
+    """One undisturbed run over everything in the topics, or up to a commit position; on what another one left, if any."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        mappings: MappingSet,
+        settings: SourceSettings,
+        *,
+        until: int | None = None,
+        after: Whole | None = None,
+    ) -> None:
+        state = RowState(MemoryStore(), mappings)
+        state.restore(after.changelog if after else (), b"")
+        state.adopt()
+        logs = _logs(scenario, settings)
+        pipeline = Pipeline(settings, mappings, state, [log.name for log in logs], until=until)
+        ends: dict[InputPartition, int] = {log.name: log.end() for log in logs}
+        starts = dict.fromkeys(ends, 0) | pipeline.checkpoint.inputs()
+        pipeline.start_at(starts, ends)
+        pipeline.receive(
+            [record for log in logs for record in log.records[starts[log.name] :] if record is not None], ends
+        )
+        while pipeline.wants_ends:
+            pipeline.ends_are(ends)
+        output = pipeline.take()
+        self.records = list(output.records)
+        self.changelog: list[ChangelogRecord] = output.changelog
+        self.open_windows = output.counts.open_windows
+
+
+def _logs(scenario: Scenario, settings: SourceSettings) -> list[Log]:
+    """The topics that a source names, with everything in them."""
     broker = Broker("told", session_timeout=3.0)
     for topic, partitions in scenario.layout.topics().items():
         broker.create_topic(topic, partitions)
@@ -73,20 +98,33 @@ def told(scenario: Scenario, mappings: MappingSet, settings: SourceSettings) -> 
         if send.gap:
             log.gap(send.gap)
         log.append(send.key, send.value, send.headers)
-    found: list[Told] = []
-
-    def see(one: Observed) -> None:
-        found.extend(Told(one.transaction.position, record) for record in one.records)
-
     topics = (settings.log,) if settings.log else (settings.transaction_topic, *settings.topics)
-    logs = [log for topic in topics for log in broker.topics[topic]]
-    pipeline = Pipeline(settings, mappings, RowState(MemoryStore(), mappings), [log.name for log in logs], observe=see)
-    ends: dict[InputPartition, int] = {log.name: log.end() for log in logs}
-    pipeline.start_at(dict.fromkeys(ends, 0), ends)
-    pipeline.receive([record for log in logs for record in log.records if record is not None], ends)
-    while pipeline.wants_ends:
-        pipeline.ends_are(ends)
-    return found
+    return [log for topic in topics for log in broker.topics[topic]]
+
+
+class Expected(NamedTuple):
+    """What a mapping that changes at a commit position must publish.
+
+    ``old``: by the old mapping, up to there; ``new``: by the new one behind it, if it had always been that one.
+    """
+
+    old: list[OutboundRecord]
+    new: list[OutboundRecord]
+    windows_open: bool
+
+
+def expected(change: Change, position: int, *, narrow: bool) -> Expected:
+    """A narrower mapping goes on with the windows that it finds, as they were opened."""
+    old = Whole(change.scenario, change.old, change.old_settings, until=position)
+    begun = Whole(change.scenario, change.new, change.new_settings, until=position)
+    whole = Whole(change.scenario, change.new, change.new_settings)
+    windows_open = bool(old.open_windows or begun.open_windows)
+    if narrow and windows_open:
+        new = Whole(change.scenario, change.new, change.new_settings, after=old).records
+    else:
+        assert whole.records[: len(begun.records)] == begun.records
+        new = whole.records[len(begun.records) :]
+    return Expected(old.records, new, windows_open)
 
 
 def checkpoint(broker: Broker) -> Checkpoint:
