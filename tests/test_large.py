@@ -6,6 +6,7 @@ from collections import Counter, deque
 from pathlib import Path
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,16 @@ from bridge.core.collapse import StoredRow
 from bridge.core.pipeline import Pipeline
 from bridge.core.spool import Spool, SpooledRecords
 from bridge.mapping import load
-from bridge.model import UNKNOWN, InputPartition, OutboundRecord, PlainRecord, SourceSettings
+from bridge.model import (
+    UNKNOWN,
+    Cascade,
+    InputPartition,
+    Layout,
+    MappingSet,
+    OutboundRecord,
+    PlainRecord,
+    SourceSettings,
+)
 from bridge.state.rows import RowState
 from bridge.state.store import MemoryStore, temporary_store
 from deploy.bench.large import ImportStream
@@ -27,7 +37,16 @@ MAPPINGS = load([(str(ORDER), ORDER.read_text())], "legacy", None)
 class Drive:
     """A pipeline over some records, each partition's read in its order, and what it gave."""
 
-    def __init__(self, records: list[Record], *, single_log: bool, rows_max: int, read_ahead: int = 1000) -> None:
+    def __init__(
+        self,
+        records: list[Record],
+        *,
+        single_log: bool,
+        rows_max: int,
+        read_ahead: int = 1000,
+        mappings: MappingSet = MAPPINGS,
+        truncate: dict[str, str] | None = None,
+    ) -> None:
         self.queues: dict[InputPartition, deque[PlainRecord]] = {}
         for record in records:
             place = InputPartition("log" if single_log else record.topic, 0)
@@ -45,10 +64,11 @@ class Drive:
             log="log" if single_log else "",
             dead_letter_topic="DLT",
             transaction_rows_in_memory_max=rows_max,
+            truncate=truncate or {},
         )
         self.spools = 0
-        self.state = RowState(MemoryStore(), MAPPINGS, 50, self.new_spool, rows_max)
-        self.pipeline = Pipeline(source, MAPPINGS, self.state, list(self.queues), new_spool=self.new_spool)
+        self.state = RowState(MemoryStore(), mappings, 50, lambda: Spool(MemoryStore(), part=7), rows_max)
+        self.pipeline = Pipeline(source, mappings, self.state, list(self.queues), new_spool=self.new_spool)
         self.pipeline.start_at(self.positions, self.ends)
         self.read_ahead = read_ahead
         self.ahead = 0  # most rows that were read and not taken
@@ -132,6 +152,97 @@ def test_a_skew_is_bounded_and_ends(seed: int, limit: int, far: str) -> None:
         drive.published == Drive(records, single_log=False, rows_max=10**6, read_ahead=10**6).run(Random(1)).published
     )
     assert drive.ahead <= limit + 4 * 40  # a batch of each of the tables, read before it is paused
+
+
+@pytest.mark.parametrize(
+    ("collapse", "truncate"), [("{quiet: 1s, at_most: 2s}", {}), ("transaction", {"public.t_ord": "forget"})]
+)
+def test_what_looks_at_whole_transactions_has_them_in_memory(collapse: str, truncate: dict[str, str]) -> None:
+    text = ORDER.read_text().replace("key: order.ord_no\n", f"key: order.ord_no\ncollapse: {collapse}\n")
+    mappings = load([(str(ORDER), text)], "legacy", None)
+    records = chatty(3)
+    done = [
+        Drive(records, single_log=False, rows_max=rows_max, mappings=mappings, truncate=truncate).run(Random(seed))
+        for seed, rows_max in enumerate((1_000_000, 1))
+    ]
+    assert done[0].published
+    assert done[0].published == done[1].published
+    assert [one.spools for one in done] == [0, 0]
+
+
+def from_mariadb(file: str, rows: int) -> list[PlainRecord]:
+    """One transaction that gives so many parents another code, as Debezium for MariaDB writes it."""
+    gtid = "0-1-5"
+    end = {"status": "END", "id": gtid, "data_collections": [{"data_collection": "shop.parent", "event_count": rows}]}
+    documents: list[tuple[str, object, object]] = [("shop.transaction", None, {"status": "BEGIN", "id": gtid})]
+    for number in range(rows):
+        source = {"db": "shop", "table": "parent", "gtid": gtid, "file": file, "pos": 100 + number, "snapshot": "false"}
+        row = {
+            "op": "u",
+            "before": {"id": number, "code": f"old {number}"},
+            "after": {"id": number, "code": f"new {number}"},
+            "source": source,
+            "transaction": {"id": gtid, "total_order": number + 1, "data_collection_order": number + 1},
+        }
+        documents.append(("shop.parent", {"id": number}, row))
+    documents.append(("shop.transaction", None, end | {"ts_ms": 1}))
+    return [
+        PlainRecord(topic, 0, place, msgspec.json.encode(key) if key else None, msgspec.json.encode(value), [])
+        for place, (topic, key, value) in enumerate(documents)
+    ]
+
+
+@pytest.mark.parametrize("cascades", [True, False])
+def test_a_binary_logs_places_and_a_parent_that_nobody_knew(cascades: bool) -> None:  # noqa: FBT001 - parametrised
+    """A place in a late file takes more than 64 bits; what a row was is in its record alone, which a cascade needs."""
+    key = Cascade("shop.child", (1,), ("code",), "shop.parent", (1,), ("code",), "cascade", "cascade")
+    layouts = {table: Layout(table, ("id", "code")) for table in ("shop.child", "shop.parent")}
+    mappings = MappingSet("shop", (), layouts, "", (key,) if cascades else ())
+    spools: list[Spool] = []
+
+    def new_spool() -> Spool:
+        spools.append(Spool(MemoryStore()))
+        return spools[-1]
+
+    state = RowState(MemoryStore(), mappings, new_spool=new_spool)
+    state.replace("shop.child", b'{"id":9}', StoredRow(1, 0, (9, "old 1")))
+    topics = [InputPartition(topic, 0) for topic in ("shop.parent", "shop.transaction")]
+    source = SourceSettings(
+        "shop", "mariadb", ("shop.parent",), "shop.transaction", "", "DLT", transaction_rows_in_memory_max=1
+    )
+    pipeline = Pipeline(source, mappings, state, topics, new_spool=new_spool)
+    ends = dict.fromkeys(topics, 10)
+    pipeline.start_at(dict.fromkeys(topics, 0), ends)
+    pipeline.receive(from_mariadb("binlog.000300", 3), ends)
+    while pipeline.wants_ends:
+        pipeline.ends_are(ends)
+    assert pipeline.waiting() is None
+    parents = [state.row("shop.parent", b'{"id":%d}' % number) for number in range(3)]
+    child = state.row("shop.child", b'{"id":9}')
+    assert [one and one.row for one in parents] == [(number, f"new {number}") for number in range(3)]
+    assert child is not None
+    assert child.row == (9, "new 1" if cascades else "old 1")
+    assert bool(spools) is not cascades
+
+
+def test_a_table_is_whole_with_what_is_spilled_and_its_layout_comes_before_its_rows() -> None:
+    table = min(MAPPINGS.layouts)
+    state = RowState(MemoryStore(), MAPPINGS, 4, lambda: Spool(MemoryStore(), 2), 1)
+    state.adopt()
+    row = ("a",) * len(MAPPINGS.layouts[table].columns)
+    for number in range(4):
+        state.put(0, b"%d" % number, StoredRow(number, 0, row), [])
+    state.take_changes()
+    state.committed(b"")
+    for number in (0, 1, 4, 5, 6):  # some of them deleted, some changed, some new
+        state.put(0, b"%d" % number, None if number == 0 else StoredRow(number + 10 * (number < 4), 0, row), [])
+    assert state.row_keys(0) == [b"1", b"2", b"3", b"4", b"5", b"6"]
+    assert sorted(state.older(0, 5)) == [b"2", b"3", b"4"]
+    narrow = RowState(MemoryStore(), MAPPINGS, 4, lambda: Spool(MemoryStore(), 2), 1)
+    narrow.adopt()
+    narrow.put(0, b"1", StoredRow(1, 0, row), [])
+    narrow.put(0, b"2", StoredRow(1, 0, row), [])
+    assert [record.key[:1] for record in narrow.take_changes()] == [b"m", b"r", b"r"]
 
 
 def test_what_is_not_known_stays_unknown() -> None:

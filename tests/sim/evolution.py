@@ -84,7 +84,7 @@ class Whole:
             pipeline.ends_are(ends)
         output = pipeline.take()
         self.records = list(output.records)
-        self.changelog: list[ChangelogRecord] = output.changelog
+        self.changelog: list[ChangelogRecord] = list(output.changelog)
         self.open_windows = output.counts.open_windows
 
 
