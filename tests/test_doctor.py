@@ -42,7 +42,7 @@ RUNNING = (("the connector", "RUNNING", ""), ("task 0", "RUNNING", ""))
 HEALTHY = Facts(
     SourceSettings("shop", "postgresql", ("shop.public.t",), "shop.transaction"),
     {"public.t": ("id", "v")},
-    connectors=(Connector("c", CONFIG, RUNNING, "3.5.0.Final"),),
+    connectors=(Connector("c", CONFIG, RUNNING, "3.7.0.Final"),),
     topics=Topics({"shop.public.t": TopicFacts(3), "shop.transaction": TopicFacts(1)}, has_checkpoint=True),
     database=PostgreSql(
         Catalog({"public.t": CatalogTable({"id": CatalogColumn("integer")}, ("id",), replica_identity="default")}),
@@ -91,9 +91,10 @@ def test_no_rule_needs_what_could_not_be_read() -> None:
     ("facts", "wanted"),
     [
         (with_connector(version="1.9.7.Final"), [("D013", "stops")]),
-        (with_connector(version="2.0.1.Final"), [("D013", "loses"), ("D013", "loses")]),
-        (with_connector(version="2.6.0.Final"), [("D013", "loses")]),
-        (with_connector(version="2.7.0.Final"), []),
+        (with_connector(version="2.0.1.Final"), [("D013", "loses"), ("D013", "loses"), ("D013", "loses")]),
+        (with_connector(version="2.6.0.Final"), [("D013", "loses"), ("D013", "loses")]),
+        (with_connector(version="3.5.0.Final"), [("D013", "loses")]),
+        (with_connector(version="3.7.0.Final"), []),
         (with_connector(version=""), []),
         (with_connector(states=(*RUNNING, ("task 1", "RUNNING", ""))), [("D015", "loses")]),
         (with_connector(states=RUNNING[:1]), [("D012", "stops")]),
@@ -234,7 +235,7 @@ def test_secrets_stay_at_the_door() -> None:
     config = CONFIG | {"database.password": "sesame", "transforms": "t", "transforms.t.api.key": "opensesame"}
     trace = "Exception: no login with sesame, opensesame at jdbc://me:pw@db/x?password=12\n at secret.code"
     status = {"connector": {"state": "RUNNING"}, "tasks": [{"id": 0, "state": "FAILED", "trace": trace}]}
-    plugins = [{"class": CONFIG["connector.class"], "version": "3.5.0.Final"}]
+    plugins = [{"class": CONFIG["connector.class"], "version": "3.7.0.Final"}]
     seen: list[str | None] = []
 
     def answer(request: BaseHTTPRequestHandler) -> None:
@@ -245,7 +246,7 @@ def test_secrets_stay_at_the_door() -> None:
     with server(answer) as url:
         (one,) = connect.read(ConnectRest(url, "me", "pw"))
     assert seen == ["Basic bWU6cHc="] * 2
-    assert one.version == "3.5.0.Final"
+    assert one.version == "3.7.0.Final"
     assert one.states[1] == ("task 0", "FAILED", "Exception: no login with …, … at jdbc://…db/x?password=…")
     assert not any(word in repr(one) for word in ("sesame", "pw@", "secret"))
 

@@ -42,6 +42,11 @@ KNOWN: Final = (
         "Debezium change log, 2.7.0.Alpha2, DBZ-7816",
     ),
     Bad(
+        "postgresql", (2, 0, 0), (3, 7, 0), Severity.LOSES,
+        "killed while a transaction is open, or inside a COPY, it can skip rows when it comes back, and END counts what is left",
+        "Measured on 3.5.0 (tests/integration/test_connector.py); debezium/dbz#76, debezium/dbz#1554",
+    ),
+    Bad(
         "mariadb", (0, 0, 0), (3, 1, 0), Severity.LOSES,
         "positions in a big binary log come out negative",
         "Debezium change log, 3.1.0.Final, DBZ-8755",

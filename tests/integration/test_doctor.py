@@ -9,7 +9,6 @@ from typing import Any
 import psycopg
 import pytest
 
-import bridge.core.connectors
 from bridge.cli import main
 from deploy.stack import HEARTBEAT_TABLE, SIGNAL_TABLE, Stack
 from deploy.stack.connect import request
@@ -250,10 +249,8 @@ def test_a_failed_task_is_told_without_secrets(stopped: Patient, stack: Stack) -
     stopped.settings()
 
 
-def test_another_kind_of_database(stopped: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_kind_of_database(stopped: Patient) -> None:
     stopped.settings()
-    known = bridge.core.connectors.CONNECTORS
-    monkeypatch.setitem(known, "mariadb", known.get("mariadb", known["postgresql"]))
     found = stopped.findings({"connector": "mariadb", "database": None})
     assert "D014" in found
 
@@ -373,18 +370,8 @@ STORE_TOPICS = ["store.shop.t_ord", "store.shop.t_line"]
 
 
 @pytest.fixture(scope="module")
-def known_mariadb() -> Iterator[None]:
-    """The config takes the connector, whether this version of the bridge runs it or not."""
-    with pytest.MonkeyPatch.context() as patch:
-        known = bridge.core.connectors.CONNECTORS
-        patch.setitem(known, "mariadb", known.get("mariadb", known["postgresql"]))
-        yield
-
-
-@pytest.fixture(scope="module")
-def store(stack: Stack, topics: Topics, tmp_path_factory: pytest.TempPathFactory, known_mariadb: None) -> Patient:
+def store(stack: Stack, topics: Topics, tmp_path_factory: pytest.TempPathFactory) -> Patient:
     """The same on MariaDB, with a catalog; its connector is stopped once it was seen to be well."""
-    del known_mariadb
     stack.mariadb_sql(*MARIADB_SCHEMA.strip().split(";\n"), f"SET GLOBAL sql_mode = '{NO_ZERO_DATES}'")
     connector = stack.debezium_mariadb("store", ["shop.t_ord", "shop.t_line"], schemas=True)
     connector |= {"heartbeat.interval.ms": "500", "bigint.unsigned.handling.mode": "precise"}
