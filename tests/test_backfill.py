@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from bridge.core.checkpoint import Checkpoint
 from bridge.model import OutboundRecord
 from bridge.runtime.backfill import from_topics
 from bridge.testing import Crash, FakeKafka, Process, SourceTopics
@@ -69,9 +70,9 @@ def backfill(world: World, change: Change, rng: Random) -> None:
         return
 
 
-def published(world: World, change: Change, position: int, *, narrow: bool) -> bool:
-    """Old events up to ``position``, the new ones behind it: per key, byte for byte. Whether windows were open there."""
-    wanted = expected(change, position, narrow=narrow)
+def published(world: World, change: Change, switch: Checkpoint, *, narrow: bool) -> bool:
+    """Old events up to ``switch``, the new ones behind it: per key, byte for byte. Whether windows were open there."""
+    wanted = expected(change, switch, narrow=narrow)
     assert by_key([one.record for one in seen(world.broker)]) == by_key([*wanted.old, *wanted.new])
     return wanted.windows_open
 
@@ -101,9 +102,9 @@ def test_events_are_those_of_the_old_mapping_and_then_those_of_the_new_one(*, na
                 backfill(world, change, rng)
                 work(world, rng.choice((0, 10, 60)))
             switch(world, change)
-            position = checkpoint(world.broker).commit_position
+            stood = checkpoint(world.broker)
             world.run()
-            windows += published(world, change, position, narrow=narrow)
+            windows += published(world, change, stood, narrow=narrow)
         except BaseException as error:
             error.add_note(f"seed {seed}")
             raise

@@ -44,6 +44,7 @@ from bridge.model import (
     Cascade,
     Changelog,
     ChangelogRecord,
+    InboundRecord,
     Kafka,
     MappingSet,
     SourceSettings,
@@ -77,6 +78,7 @@ class Forward:
         self._reader = kafka.reader()
         self._state = state
         self._goal = goal
+        self._is_one_log = bool(source.log)
         partitions = self._reader.partitions()
         if (
             state.meta(CHECKPOINT) is None
@@ -105,17 +107,25 @@ class Forward:
             idle = 0 if records else idle + 1
             if idle > _IDLE_READS:
                 raise Fatal("the topics do not hold what the bridge has read", "look for deleted topics", code="B506")
-            positions = reader.positions()
-            pipeline.receive(records, positions)
+            self._receive(records)
             while pipeline.wants_ends:
                 pipeline.ends_are(reader.ends())
             pause, resume = pipeline.crowded(_AHEAD)
             reader.pause(pause)
             reader.resume(resume)
+            positions = reader.positions()
             tell(sum(min(positions[p], self._goals[p]) - begin for p, begin in self.begins.items()), total)
             if pipeline.pending >= _PART:
                 save(pipeline.take())
         save(pipeline.take())
+
+    def _receive(self, records: Sequence[InboundRecord]) -> None:
+        positions = self._reader.positions()
+        if self._is_one_log:  # a snapshot's row applies where it stands: nothing that the goal has not reached
+            goals = {(partition.topic, partition.partition): goal for partition, goal in self._goals.items()}
+            records = [one for one in records if one.offset() < goals[one.topic(), one.partition()]]
+            positions = {partition: min(offset, self._goals[partition]) for partition, offset in positions.items()}
+        self._pipeline.receive(records, positions)
 
     def _is_there(self) -> bool:
         positions = self._reader.positions()
