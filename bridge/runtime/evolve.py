@@ -102,6 +102,7 @@ class Forward:
         reader, pipeline = self._reader, self._pipeline
         total = sum(self._goals[p] - begin for p, begin in self.begins.items())
         idle = 0
+        self._receive(())  # where it stands, if there is nothing to read
         while not self._is_there():
             records = reader.read(_READ, 0.1)
             idle = 0 if records else idle + 1
