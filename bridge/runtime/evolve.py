@@ -244,6 +244,7 @@ class Evolve:
         state = self._state
         fill = Fill.decode(state.meta(FILL))
         if fill is None or not set(lacks) <= set(fill.tables):
+            self._alive()  # who stood still while another took over has an old state
             raise other_columns("; ".join(f"{table}: {', '.join(names)}" for table, names in sorted(lacks.items())))
         state.adopt()
         set_since(state, lacks, state.layout)
