@@ -80,10 +80,10 @@ class Forward:
         self._goal = goal
         self._is_one_log = bool(source.log)
         partitions = self._reader.partitions()
-        if (
-            state.meta(CHECKPOINT) is None
-        ):  # which snapshot was the initial one, the tables of both states tell together
-            state.put_meta(CHECKPOINT, Checkpoint(snapshot_position=goal.snapshot_position).encode())
+        then = Checkpoint.decode(state.meta(CHECKPOINT))
+        if then.snapshot_position is None:  # which one was the initial, the tables of both states tell together
+            then = msgspec.structs.replace(then, snapshot_position=goal.snapshot_position)
+            state.put_meta(CHECKPOINT, then.encode())
         self._pipeline = Pipeline(source, rows, state, partitions, until=goal.commit_position, silent=True)
         known = self._pipeline.checkpoint.inputs()
         self.begins = self._reader.seek({partition: known.get(partition, -1) for partition in partitions})
