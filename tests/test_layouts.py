@@ -46,6 +46,17 @@ def test_fewer_columns_are_read_from_wider_rows_and_what_was_not_kept_is_unknown
     assert rows == [(1, 2, 3), (7, UNKNOWN, 8)]
 
 
+def test_as_many_columns_are_not_the_same_columns() -> None:
+    """Before the new ones are taken up too: the indexes are made then."""
+    changelog = Changelog()
+    changelog.write(changelog.start({"t": ("a", "b")}), 0, b"1", 1, 2)
+    other = changelog.start({"t": ("b", "c")})
+    assert other.lacks() == {"t": ["c"]}
+    found = other.get(0, b"1")
+    assert found is not None
+    assert found.row == (2, UNKNOWN)
+
+
 def test_rows_of_a_table_that_nobody_read_for_a_while_are_forgotten_when_it_is_taken_up_again() -> None:
     changelog = Changelog()
     changelog.write(changelog.start({"t": ("a",), "u": ("a",)}), 1, b"1", 1)

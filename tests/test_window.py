@@ -302,6 +302,52 @@ def test_lengths_may_change_while_windows_are_open(collapse: str, told: list[str
     assert not any(name.startswith(b"mwindow") and value is not None for name, value in second.kept.changelog.items())
 
 
+NOTED = {"orderId: string = ord.no": "orderId: string = ord.no\n  note: string? = ord.note"}
+UNTAXED = {
+    """  taxes:
+    table: public.tax
+    many: true
+    match: {line_id: lines.id}
+""": "",
+    "\n      tax: int = sum(t.cents for t in taxes)": "",
+    "\n      taxWas: int = sum(l.tax for l in before.lines)": "",
+}
+
+
+@pytest.mark.parametrize(("status", "told"), [("P", ["OrderPlaced", "OrderRevised", "LineAdded"]), ("Z", [])])
+def test_fewer_columns_and_tables_while_a_window_is_open(status: str, told: list[str]) -> None:
+    """What it holds is read as rows of the state are; what nobody uses any more is left out, and its dead letter fits too."""
+    steps: list[Step] = [
+        *STORY[:2],
+        (60_000, "insert", "taxes", {"id": 111, "line_id": 11, "cents": 1}, {}),
+        (500, "update", "ord", {"no": 1, "note": "x"}, {}),
+        (500, "update", "lines", {"id": 11, "cents": 4}, {}),
+        (500, "update", "ord", {"no": 1, "st": status}, {}),
+        (500, "insert", "lines", {"id": 12, "no": 1, "cents": 5}, {}),
+    ]
+    log = log_of_steps([*steps, *LATER])
+    first = Machine(log, mapping_set(**NOTED))
+    first.read_to(up_to(log, 10), up_to(log, 10))
+    first.commit()
+    before = len(first.kept.published)
+    second = Machine(log, mapping_set(**UNTAXED), first.kept)
+    second.read_to(log.ends, log.ends)
+    second.finish()
+    found = second.kept.published[before:]
+    assert [one["type"] for one in events(found)] == told
+    if told:
+        assert events(found)[1]["data"] == {"orderId": "1", "total": 9, "was": 3}
+    else:
+        (letter,) = [json.loads(one.value) for one in found]
+        assert (letter["code"], letter["window"]["transactions"]) == ("T102", 5)
+        assert [change["records"] for change in letter["changes"]] == [
+            [["test.public.ord", 0, 1], ["test.public.ord", 0, 2]],
+            [["test.public.line", 0, 1]],
+            [["test.public.line", 0, 2]],
+        ]
+    assert not open_windows(second)
+
+
 def test_windows_of_an_aggregate_that_is_gone_are_dropped() -> None:
     log = log_of_steps(STORY + LATER)
     first = Machine(log, mapping_set())

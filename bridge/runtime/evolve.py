@@ -44,6 +44,7 @@ from bridge.model import (
     Cascade,
     Changelog,
     ChangelogRecord,
+    InboundRecord,
     Kafka,
     MappingSet,
     SourceSettings,
@@ -77,11 +78,12 @@ class Forward:
         self._reader = kafka.reader()
         self._state = state
         self._goal = goal
+        self._is_one_log = bool(source.log)
         partitions = self._reader.partitions()
-        if (
-            state.meta(CHECKPOINT) is None
-        ):  # which snapshot was the initial one, the tables of both states tell together
-            state.put_meta(CHECKPOINT, Checkpoint(snapshot_position=goal.snapshot_position).encode())
+        then = Checkpoint.decode(state.meta(CHECKPOINT))
+        if then.snapshot_position is None:  # which one was the initial, the tables of both states tell together
+            then = msgspec.structs.replace(then, snapshot_position=goal.snapshot_position)
+            state.put_meta(CHECKPOINT, then.encode())
         self._pipeline = Pipeline(source, rows, state, partitions, until=goal.commit_position, silent=True)
         known = self._pipeline.checkpoint.inputs()
         self.begins = self._reader.seek({partition: known.get(partition, -1) for partition in partitions})
@@ -100,22 +102,31 @@ class Forward:
         reader, pipeline = self._reader, self._pipeline
         total = sum(self._goals[p] - begin for p, begin in self.begins.items())
         idle = 0
+        self._receive(())  # where it stands, if there is nothing to read
         while not self._is_there():
             records = reader.read(_READ, 0.1)
             idle = 0 if records else idle + 1
             if idle > _IDLE_READS:
                 raise Fatal("the topics do not hold what the bridge has read", "look for deleted topics", code="B506")
-            positions = reader.positions()
-            pipeline.receive(records, positions)
+            self._receive(records)
             while pipeline.wants_ends:
                 pipeline.ends_are(reader.ends())
             pause, resume = pipeline.crowded(_AHEAD)
             reader.pause(pause)
             reader.resume(resume)
+            positions = reader.positions()
             tell(sum(min(positions[p], self._goals[p]) - begin for p, begin in self.begins.items()), total)
             if pipeline.pending >= _PART:
                 save(pipeline.take())
         save(pipeline.take())
+
+    def _receive(self, records: Sequence[InboundRecord]) -> None:
+        positions = self._reader.positions()
+        if self._is_one_log:  # a snapshot's row applies where it stands: nothing that the goal has not reached
+            goals = {(partition.topic, partition.partition): goal for partition, goal in self._goals.items()}
+            records = [one for one in records if one.offset() < goals[one.topic(), one.partition()]]
+            positions = {partition: min(offset, self._goals[partition]) for partition, offset in positions.items()}
+        self._pipeline.receive(records, positions)
 
     def _is_there(self) -> bool:
         positions = self._reader.positions()
@@ -233,6 +244,7 @@ class Evolve:
         state = self._state
         fill = Fill.decode(state.meta(FILL))
         if fill is None or not set(lacks) <= set(fill.tables):
+            self._alive()  # who stood still while another took over has an old state
             raise other_columns("; ".join(f"{table}: {', '.join(names)}" for table, names in sorted(lacks.items())))
         state.adopt()
         set_since(state, lacks, state.layout)

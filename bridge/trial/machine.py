@@ -67,6 +67,7 @@ class Machine:
         self._state = RowState(MemoryStore(), mappings)
         if self.kept.changelog:
             self._state.restore([ChangelogRecord(*item) for item in self.kept.changelog.items()], b"")
+        self._state.adopt()
         self._pipeline = Pipeline(log.settings, mappings, self._state, log.partitions)
         offsets = self._pipeline.checkpoint.inputs()
         self.read = [offsets.get(partition, 0) for partition in log.partitions]

@@ -58,7 +58,7 @@ def make_change(seed: int, *, narrow: bool = False) -> Change | None:
 
 
 class Whole:
-    """One undisturbed run over everything in the topics, or up to a commit position; on what another one left, if any."""
+    """One undisturbed run over everything in the topics, or to where a bridge stood; on what another one left, if any."""
 
     def __init__(
         self,
@@ -66,20 +66,27 @@ class Whole:
         mappings: MappingSet,
         settings: SourceSettings,
         *,
-        until: int | None = None,
+        until: Checkpoint | None = None,
         after: Whole | None = None,
     ) -> None:
         state = RowState(MemoryStore(), mappings)
         state.restore(after.changelog if after else (), b"")
         state.adopt()
         logs = _logs(scenario, settings)
-        pipeline = Pipeline(settings, mappings, state, [log.name for log in logs], until=until)
+        pipeline = Pipeline(
+            settings,
+            mappings,
+            state,
+            [log.name for log in logs],
+            until=None if until is None else until.commit_position,
+        )
         ends: dict[InputPartition, int] = {log.name: log.end() for log in logs}
         starts = dict.fromkeys(ends, 0) | pipeline.checkpoint.inputs()
         pipeline.start_at(starts, ends)
-        pipeline.receive(
-            [record for log in logs for record in log.records[starts[log.name] :] if record is not None], ends
-        )
+        # in a single log snapshot rows apply where they stand
+        stops = until.inputs() if until is not None and settings.log else ends
+        records = [one for log in logs for one in log.records[starts[log.name] : stops[log.name]] if one is not None]
+        pipeline.receive(records, stops)
         while pipeline.wants_ends:
             pipeline.ends_are(ends)
         output = pipeline.take()
@@ -103,7 +110,7 @@ def _logs(scenario: Scenario, settings: SourceSettings) -> list[Log]:
 
 
 class Expected(NamedTuple):
-    """What a mapping that changes at a commit position must publish.
+    """What a mapping that changes where a bridge stood must publish.
 
     ``old``: by the old mapping, up to there; ``new``: by the new one behind it, if it had always been that one.
     """
@@ -113,10 +120,10 @@ class Expected(NamedTuple):
     windows_open: bool
 
 
-def expected(change: Change, position: int, *, narrow: bool) -> Expected:
+def expected(change: Change, switch: Checkpoint, *, narrow: bool) -> Expected:
     """A narrower mapping goes on with the windows that it finds, as they were opened."""
-    old = Whole(change.scenario, change.old, change.old_settings, until=position)
-    begun = Whole(change.scenario, change.new, change.new_settings, until=position)
+    old = Whole(change.scenario, change.old, change.old_settings, until=switch)
+    begun = Whole(change.scenario, change.new, change.new_settings, until=switch)
     whole = Whole(change.scenario, change.new, change.new_settings)
     windows_open = bool(old.open_windows or begun.open_windows)
     if narrow and windows_open:
