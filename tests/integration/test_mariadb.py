@@ -23,7 +23,7 @@ import pytest
 from deploy.stack import Stack
 from deploy.stack.connect import request
 from deploy.stack.process import wait_until
-from tests.integration.seen import Application, Bridge, Outsider, run_command, visible
+from tests.integration.seen import LIMITS, Application, Bridge, Outsider, run_command, visible
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
@@ -228,10 +228,9 @@ class Shop:
         self.stack.mariadb_sql(*statements)
 
     @contextmanager
-    def application(self, name: str, inputs: dict[str, Any]) -> Iterator[Application]:
-        made = Application(
-            self.stack.bootstrap, self.home, name, {"connector": "mariadb", "catalog": str(self.catalog)} | inputs
-        )
+    def application(self, name: str, inputs: dict[str, Any], **config: Any) -> Iterator[Application]:
+        inputs = {"connector": "mariadb", "catalog": str(self.catalog)} | inputs
+        made = Application(self.stack.bootstrap, self.home, name, inputs, **config)
         for path in made.mappings.iterdir():
             path.unlink()
         (made.mappings / "order.yaml").write_text(MAPPING.read_text().replace("EVENTS", made.events))
@@ -325,7 +324,8 @@ def test_connect_and_the_bridge_killed_under_load(shop: Shop) -> None:
 
 def test_one_log_with_inline_schemas(shop: Shop) -> None:
     """The same transactions from one log; the bridge dies in the middle of them."""
-    with shop.application("log", {"log": "one.log"}) as application:
+    small_steps = {**LIMITS, "read_records_max": 200, "commit_rows": 100}  # so that there is a second one to die in
+    with shop.application("log", {"log": "one.log"}, limits=small_steps) as application:
         dying = application.start(BRIDGE_CRASH_AT="before_commit:2")
         assert dying.end() == -signal.SIGKILL
         finish(shop, application, application.start())

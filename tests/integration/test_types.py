@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,10 +29,12 @@ def test_the_wire_is_as_it_was(name: str, tmp_path: Path) -> None:
         value = json.loads(record.value or b"null")
         payload = value["payload"]
         before = stored[payload["source"]["table"], payload["op"], json.loads(record.key or b"null")["payload"]["id"]]
-        row = {column: one for column, one in payload["after"].items() if column not in COUNTED}
-        assert row == {column: one for column, one in before.wire.items() if column not in COUNTED}
-        assert _row_schema(value["schema"]) == _row_schema(json.loads(before.schema))
+        known = [column for column in before.wire if column not in COUNTED]  # a later connector may send more types
+        assert {column: payload["after"].get(column) for column in known} == {c: before.wire[c] for c in known}
+        schema, then = _row_schema(value["schema"]), _row_schema(json.loads(before.schema))
+        assert {column: schema.get(column) for column in then} == then
 
 
-def _row_schema(envelope: dict[str, list[dict[str, object]]]) -> object:
-    return next(part["fields"] for part in envelope["fields"] if part["field"] == "after")
+def _row_schema(envelope: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    fields = next(part["fields"] for part in envelope["fields"] if part["field"] == "after")
+    return {field["field"]: field for field in fields}
