@@ -50,8 +50,14 @@ MYSQL = frozenset({"mysql", "mariadb"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = date(1970, 1, 1)
 _MILLI, _MICRO, _NANO = 10**3, 10**6, 10**9
-# PostgreSQL's infinities as the snapshot and the stream write them (measured); in nanoseconds they cannot be told.
+# PostgreSQL's infinities as the snapshot and the stream write them (measured on 3.5 and 3.7); 3.5's nanoseconds overflow.
+_EXTREMES: Final[dict[int, str]] = {(1 << 63) - 1: "infinity", -(1 << 63): "-infinity"}
 _INFINITE: Final[dict[Any, str]] = {
+    **_EXTREMES,
+    2_146_033_979: "infinity",
+    "+5877611-06-21": "infinity",
+    "+292278994-08-16T23:00:00": "infinity",
+    "-292275055-05-16T23:00:00": "-infinity",
     -622_191_234: "infinity",
     -2_147_472_692: "infinity",
     "+292278994-08-16": "infinity",
@@ -116,6 +122,8 @@ def _since_epoch(per_second: int) -> Convert:
     def convert(value: Any) -> Any:
         if not isinstance(value, int):
             return value
+        if divisor > 1 and value in _EXTREMES:
+            return _EXTREMES[value]
         try:
             moment = _EPOCH + timedelta(microseconds=value * to_micro // divisor)
         except OverflowError:
