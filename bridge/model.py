@@ -188,7 +188,8 @@ class EventRule(msgspec.Struct, frozen=True):
     triggers: frozenset[str] = frozenset({"change"})  # change: a source transaction; snapshot: found by the initial one
 
 
-COARSE: Final = frozenset({"mysql", "mariadb"})  # connectors whose commit times are whole seconds
+# Connectors that read a binary log: commit times are whole seconds, and what foreign keys do to other rows is not in it.
+BINLOG: Final = frozenset({"mysql", "mariadb"})
 LEAST_QUIET_MS: Final = 2000  # of a window there: less could close between two statements
 
 

@@ -10,9 +10,8 @@ The law of this step
     counts the last run alone, so it is complete when every partition was read past it and the last run is seen to be
     whole: per table its rows 1..n, the n-th being the table's last.
   - BEGIN beyond an open one that never got its END: on MariaDB that was DDL or a TRUNCATE, elsewhere it died.
-  - Seeds have a place too: before the first transaction that committed after the position they are as of; where that is
-    a position in the log (MariaDB), before the first that has a row beyond it. So that none is overtaken, the first
-    transaction of all, and each that counts the signal table, waits until every partition was read past it.
+  - Seeds have a place too (see seed_places). So that none is overtaken, the first transaction of all, and each that counts
+    the signal table, waits until every partition was read past it.
   - A partition was *read past* a transaction when it was read to its end as captured after END, or shows a row of a later one.
   - Need more is a value: ``wants_ends`` asks for the partitions' captured ends, ``waiting()`` says what the head misses.
 
@@ -30,8 +29,9 @@ from bridge.core.decode import ChangeEvent, CollectionCount, TransactionMarker
 from bridge.core.history import Decisions, history_of, own, start_of
 from bridge.core.large import BEYOND_ALL
 from bridge.core.released import Released
+from bridge.core.seed_places import SeedPlaces
 from bridge.core.spool import NewSpool
-from bridge.core.transaction import Item, Pending, Queue, Seeds, SourceTransaction, Waiting, WaitingSeeds
+from bridge.core.transaction import Item, Pending, Queue, Seeds, SourceTransaction, Waiting
 from bridge.errors import HistoryWentBack
 from bridge.model import InputPartition, SourceSettings
 
@@ -72,11 +72,16 @@ class Assemble:
         self._open: TransactionMarker | None = None
         self._restarted: dict[str, int] = {}  # group → offset of its first BEGIN
         self.domain = ""  # which one the commit positions are of, once known
-        self._seeds = WaitingSeeds()
-        self._snapshots = WaitingSeeds()  # those whose place is one of the log
+        self._seeds = SeedPlaces(
+            connector,
+            released,
+            self._emit_seed,
+            self._first_row,
+            single_log=self.single_log,
+            snapshot_position=snapshot_position,
+        )
         self.truncated: list[str] = []  # tables truncated in transactions without END, since the pipeline last asked
         self._truncated: dict[int, int] = {}  # table → position of its last truncate
-        self.snapshot_position = snapshot_position  # of the initial snapshot, once known: its seeds need not wait
         self.run = ""  # the connector's, that sent the rows released last
         self.cut_until = -1  # ENDs before this offset may count rows that retention took
         self.until: int | None = None  # nothing beyond this commit position is released
@@ -97,7 +102,7 @@ class Assemble:
         for item in decoded:
             if isinstance(item, ChangeEvent):
                 if item.op == "r":
-                    self._seed(item)
+                    self._seeds.add(item)
                     continue
                 append(item)
                 if item.table is not table:
@@ -117,6 +122,11 @@ class Assemble:
             self._queues[partition].position = position
 
     @property
+    def snapshot_position(self) -> int | None:
+        """Of the initial snapshot, once known."""
+        return self._seeds.snapshot_position
+
+    @property
     def wants_ends(self) -> bool:
         """Whether the next step needs the partitions' ends as they are now: call ``ends_are`` with them."""
         if self._wants_start_ends():
@@ -133,8 +143,8 @@ class Assemble:
                 head.ends = dict(ends)
 
     def _wants_start_ends(self) -> bool:
-        unknown = self._start_ends is None and self.snapshot_position is None
-        return unknown and self._released.last < 0 and bool(self._seeds or self._snapshots)
+        unknown = self._start_ends is None and self._seeds.snapshot_position is None
+        return unknown and not self._seeds.is_begun and bool(self._seeds)
 
     # -- out ---------------------------------------------------------------------------------------------------------
 
@@ -171,8 +181,8 @@ class Assemble:
             offsets[partition] = queue.rows[0].offset if queue.rows else queue.position
             for garbage in queue.garbage:
                 offsets[partition] = min(offsets[partition], garbage.offset)
-        for change in (*self._seeds, *self._snapshots):
-            offsets[change.partition] = min(offsets[change.partition], change.offset)
+        for seed in self._seeds:
+            offsets[seed.partition] = min(offsets[seed.partition], seed.offset)
         for pending in self._pending:
             for partition, offset in pending.first_taken.items():
                 offsets[partition] = min(offsets[partition], offset)
@@ -356,13 +366,9 @@ class Assemble:
             if run and run != self.run and not self.single_log and not self._is_read(head):
                 return  # a run may begin with a snapshot, which is to be read first
             self.run = run or self.run
-            if self.snapshot_position is None and not self.single_log:
-                if self._snapshots and self._released.last < 0:
-                    return  # not every partition has shown how it begins
-                self._find_snapshot()
-            if self._snapshots:
-                self._snapshots_before(head)
-            self._seeds_before(head.position)
+            if not self._seeds.settle():
+                return
+            self._seeds.before(head.position, head.last_position)
             self._pending.popleft()
             del self._waiting[head.position]
             self._groups[head.group] -= 1
@@ -376,7 +382,7 @@ class Assemble:
                     head.group, head.position, head.changes(), head.ts_ms, head.offset, head.rejected, run, cut
                 )
             )
-        self._seeds_before(self._released.last + 1)
+        self._seeds.up_to(self._released.last + 1)
 
     def _is_complete(self, head: Pending) -> bool:
         if self.single_log:
@@ -389,9 +395,7 @@ class Assemble:
         if not head.restarted:
             self._take(head)
             if head.exceeds() and not head.barrier:
-                # END counts one run of several: the first BEGIN lies before our start
-                head.barrier = True
-                head.ends = None
+                head.needs_barrier()  # END counts one run of several: the first BEGIN lies before our start
                 return False
             if head.is_short() and not self._filled_with_garbage(head):
                 return False
@@ -428,9 +432,7 @@ class Assemble:
 
     def _is_read(self, head: Pending) -> bool:
         """Whether every partition was read past it, so that all of it which is left is here."""
-        if not head.barrier:
-            head.barrier = True
-            head.ends = None
+        head.needs_barrier()
         return self._all_past(head)
 
     def _is_complete_in_log(self, head: Pending) -> bool:
@@ -545,9 +547,7 @@ class Assemble:
     def _nothing_more(self, head: Pending, queue: Queue) -> bool:
         if queue.rows or self.single_log:
             return True
-        if not head.barrier:
-            head.barrier = True
-            head.ends = None
+        head.needs_barrier()
         return self._reached(head.ends)
 
     def _reject_garbage(self, head: Pending) -> None:
@@ -582,68 +582,17 @@ class Assemble:
 
     # -- seeds -------------------------------------------------------------------------------------------------------
 
-    def _seed(self, seed: ChangeEvent) -> None:
-        if not self.connector.one_scale and seed.source.snapshot != "incremental":
-            self._seed_in_log(seed)
-            return
-        if self.single_log or seed.position <= self._released.last:
-            if self._released.last < 0 and seed.source.snapshot != "incremental":
-                self.snapshot_position = seed.position
-            self._emit_seed(seed)  # the log's order is the truth; or late: the row's own position decides
-            return
-        if seed.position == self.snapshot_position and self._released.last < 0:
-            self._emit_seed(seed)
-            return
-        self._seeds.push(seed)
-
-    def _seed_in_log(self, seed: ChangeEvent) -> None:
-        if self.single_log and self._released.last < 0:
-            self.snapshot_position = seed.position
-        if self.single_log or (self._released.last < 0 and seed.position == self.snapshot_position):
-            self._emit_in_log(seed)
-        else:
-            self._snapshots.push(seed)
-
-    def _emit_in_log(self, seed: ChangeEvent) -> None:
-        """Where all before its place were released, the last of them is what it is as of."""
-        seed.position = max(self._released.last, 0)
-        self._emit_seed(seed)
-
-    def _initial_seeds(self) -> None:
-        """Nothing was released yet, and every partition has shown how it begins: the earliest snapshot is the beginning."""
-        if self._start_ends is None or self.snapshot_position is not None or self._released.last >= 0:
-            return
-        if all(queue.seen or queue.position >= self._start_ends.get(p, 0) for p, queue in enumerate(self._queues)):
-            self._seeds_before(self._find_snapshot() + 1)
-
-    def _find_snapshot(self) -> int:
-        if self.connector.one_scale:
-            initial = [
-                seed.position
-                for seed in self._seeds
-                if seed.source.snapshot != "incremental" and not history_of(seed.position)
-            ]
-            self.snapshot_position = min(initial, default=-1)
-            return self.snapshot_position
-        first = min((seed.position for seed in self._snapshots), default=-1)
-        if first > self._first_row():
-            first = -1  # rows lie before it: it is not the beginning, and has to wait for its place
-        self.snapshot_position = first
-        for seed in self._snapshots.before(first + 1):
-            self._emit_in_log(seed)
-        return -1
-
     def _first_row(self) -> int:
         """The earliest position of a row that waits."""
         queued = (queue.rows[0].position for queue in self._queues if queue.rows)
         taken = self._pending[0].first_position() if self._pending else BEYOND_ALL
         return min((taken, *queued))
 
-    def _snapshots_before(self, head: Pending) -> None:
-        """Seeds of snapshots that the transaction's rows lie beyond; before the first one, all that no row precedes."""
-        place = self._first_row() if self._released.last < 0 else head.last_position()
-        for seed in self._snapshots.before(place):
-            self._emit_in_log(seed)
+    def _initial_seeds(self) -> None:
+        if self._start_ends is None or self._seeds.snapshot_position is not None or self._seeds.is_begun:
+            return
+        if all(queue.seen or queue.position >= self._start_ends.get(p, 0) for p, queue in enumerate(self._queues)):
+            self._seeds.begin()
 
     def _emit_seed(self, seed: ChangeEvent) -> None:
         last = self._out[-1] if self._out else None
@@ -652,9 +601,7 @@ class Assemble:
         else:
             self._out.append(Seeds([seed]))
 
-    def _seeds_before(self, position: int) -> None:
-        for seed in self._seeds.before(position):
-            self._emit_seed(seed)
+    # -- read past ---------------------------------------------------------------------------------------------------
 
     def _all_past(self, head: Pending) -> bool:
         return head.ends is not None and all(self._is_past(head, partition) for partition in self._to_pass(head))

@@ -18,7 +18,7 @@ _LONGEST_JOIN = 200  # longer join values end in a hash, so that an index entry'
 def _encode_unknown(value: Any) -> Any:
     if value is UNKNOWN.value:  # msgspec encodes an enum's member as its value
         return msgspec.msgpack.Ext(_UNKNOWN_CODE, b"")
-    raise NotImplementedError(type(value).__name__)
+    raise NotImplementedError(type(value).__name__)  # what msgspec asks of a hook that knows no more types
 
 
 def _decode_unknown(code: int, _data: memoryview) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import Protocol
 
 import msgspec
@@ -38,7 +39,7 @@ from bridge.core.truncate import Truncate
 from bridge.core.window import Windows
 from bridge.errors import MappingInvalid, TransactionIncomplete, Untranslatable
 from bridge.model import (
-    COARSE,
+    BINLOG,
     LEAST_QUIET_MS,
     ChangelogRecord,
     Diagnostic,
@@ -215,22 +216,21 @@ class Pipeline:
             tables[m.tables[0].table].number for m in mappings.mappings if any(rule.looks_at_steps for rule in m.events)
         )
         fold = None
-        if mappings.cascades and not connector.logs_cascades:
+        if _applies_cascades(mappings, connector):
             fold = partial(CascadingFold, Cascades(mappings.cascades, tables, self._aggregate.indexes))
             self._decode.keeps_before = True
         return Collapse(stepped, self._aggregate.appended, fold)
 
     def _takes_parts(self, mappings: MappingSet, connector: Connector) -> bool:
         """Whether nothing looks at a transaction as a whole, so that it need not be in memory."""
-        cascades = mappings.cascades and not connector.logs_cascades
-        return not cascades and self._truncate is None and self._windows is None
+        return not _applies_cascades(mappings, connector) and self._truncate is None and self._windows is None
 
     def _make_windows(self, mappings: MappingSet) -> Windows | None:
         """None where no mapping has any, and none was left open by one that had."""
         state = self._state
         if not any(one.window is not None for one in mappings.mappings) and not state.metas(OpenWindow.PREFIX):
             return None
-        coarse = self.source.connector in COARSE
+        coarse = self.source.connector in BINLOG
         for one in mappings.mappings:
             if coarse and one.window is not None and one.window.quiet < LEAST_QUIET_MS:
                 text = (
@@ -591,7 +591,7 @@ class Pipeline:
         self._lap("aggregate")
 
     def _records_since(self, start: int) -> list[OutboundRecord]:
-        return list(self._records)[start:]
+        return list(islice(self._records, start, None))
 
     def _publish(
         self, events: list[CanonicalEvent], position: int, event_time_ms: int, commit_time_ms: int, part: str = ""
@@ -656,6 +656,10 @@ class Pipeline:
 
     def _aggregate_name(self, touched: Touched) -> str:
         return f"{touched.mapping.aggregate}\x1f{identity_of(touched)}"
+
+
+def _applies_cascades(mappings: MappingSet, connector: Connector) -> bool:
+    return bool(mappings.cascades) and not connector.logs_cascades
 
 
 def identity_of(touched: Touched) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
-from heapq import heappop, heappush
+from collections.abc import Mapping
 from operator import attrgetter
 
 import msgspec
@@ -59,27 +58,6 @@ class Waiting(msgspec.Struct):
         )
 
 
-class WaitingSeeds:
-    """Seeds whose place is not reached yet, by the commit position that they are as of."""
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[int, int, int, ChangeEvent]] = []
-
-    def __iter__(self) -> Iterator[ChangeEvent]:
-        return (entry[3] for entry in self._heap)
-
-    def __bool__(self) -> bool:
-        return bool(self._heap)
-
-    def push(self, seed: ChangeEvent) -> None:
-        heappush(self._heap, (seed.position, seed.partition, seed.offset, seed))
-
-    def before(self, position: int) -> Iterator[ChangeEvent]:
-        """Take out those that are as of an earlier position, in order."""
-        while self._heap and self._heap[0][0] < position:
-            yield heappop(self._heap)[3]
-
-
 class Pending(msgspec.Struct):
     """An END that is read and not yet released, and the rows taken for it."""
 
@@ -111,6 +89,12 @@ class Pending(msgspec.Struct):
         if self.spooled is not None:
             return self.spooled.run
         return next((change.run for change in self.rows.values()), "")
+
+    def needs_barrier(self) -> None:
+        """It waits until every partition was read to its end as it is now; once asked for, that stands."""
+        if not self.barrier:
+            self.barrier = True
+            self.ends = None
 
     def take(self, change: ChangeEvent) -> bool:
         """Add a row; False when it was there already (a repeat inside the transaction)."""

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bridge.model import Modes
+from bridge.model import BINLOG, Modes
 
 Convert = Callable[[Any], Any]
 
@@ -46,7 +46,6 @@ NEGATIVE_SCALES = 2048  # Debezium reads 11 bits of numeric(5,-2)'s scale withou
 LARGEST_SCALE = 1000  # of PostgreSQL
 MONEY_DIGITS = 2  # the connector's money.fraction.digits
 MILLISECOND_DIGITS = 3  # adaptive: up to timestamp(3) as milliseconds, finer as microseconds
-MYSQL = frozenset({"mysql", "mariadb"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = date(1970, 1, 1)
 _MILLI, _MICRO, _NANO = 10**3, 10**6, 10**9
@@ -310,7 +309,7 @@ class SqlType(msgspec.Struct, frozen=True):
             return None
         base, words = " ".join(match[1].lower().split()), match[4].lower()
         zoned = (
-            "with time" in words or base in {"timestamptz", "timetz"} or (connector in MYSQL and base == "timestamp")
+            "with time" in words or base in {"timestamptz", "timetz"} or (connector in BINLOG and base == "timestamp")
         )
         base = {"timestamptz": "timestamp", "timetz": "time", "datetime": "timestamp", "varbit": "bit varying"}.get(
             base, base
@@ -332,7 +331,7 @@ def from_catalog(sql_type: str, modes: Modes | None = None, connector: str = "po
 def _of_type(sql: SqlType, modes: Modes, connector: str) -> Convert | None:
     base = sql.base
     if base in _DECIMALS and modes.decimal == "precise":
-        if sql.size is None and connector not in MYSQL:
+        if sql.size is None and connector not in BINLOG:
             return _variable_decimal
         return _decimal(sql.scale if sql.scale >= 0 else NEGATIVE_SCALES + sql.scale)
     if base == "money" and modes.decimal == "precise":
@@ -357,10 +356,10 @@ def _of_time(sql: SqlType, modes: Modes, connector: str) -> Convert:
     day = sql.base == "time"
     if sql.zoned:
         return _ISO_ZONED_TIME if day else _zoned
-    mode = modes.time or ("adaptive_time_microseconds" if connector in MYSQL else "adaptive")
+    mode = modes.time or ("adaptive_time_microseconds" if connector in BINLOG else "adaptive")
     if mode == "isostring":
         return _ISO_TIME if day else _iso_timestamp
-    digits = sql.size if sql.size is not None else 0 if connector in MYSQL else 6
+    digits = sql.size if sql.size is not None else 0 if connector in BINLOG else 6
     adapted = _MICRO if digits > MILLISECOND_DIGITS or (day and mode != "adaptive") else _MILLI
     unit = _UNITS.get(mode, adapted)
     return _time_of_day(unit) if day else _since_epoch(unit)

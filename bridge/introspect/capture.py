@@ -16,7 +16,7 @@ from bridge.core import wire
 from bridge.errors import Fatal
 from bridge.mapping.catalog import Catalog, CatalogColumn, CatalogTable
 from bridge.mapping.types import column_type
-from bridge.model import PlainRecord
+from bridge.model import BINLOG, PlainRecord
 
 _DATA: Final = "io.debezium.data."
 _TIME: Final = "io.debezium.time."
@@ -235,4 +235,4 @@ def sql_type(field: dict[str, Any], connector: str = "postgresql") -> str:
     if kind == "array":
         return sql_type(field.get("items") or {"type": "string"}, connector) + "[]"
     plain = _SEMANTIC.get(name) or _PLAIN.get(kind) or name.rpartition(".")[2].lower() or kind
-    return _MYSQL.get(plain, plain) if connector in {"mysql", "mariadb"} else plain
+    return _MYSQL.get(plain, plain) if connector in BINLOG else plain

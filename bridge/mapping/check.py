@@ -23,7 +23,7 @@ from bridge.mapping.scope import RuleScope
 from bridge.mapping.shape import NAME, Section, duration
 from bridge.mapping.shared import SharedType, check_common, is_common
 from bridge.mapping.types import Type
-from bridge.model import COARSE, LEAST_QUIET_MS, Diagnostic
+from bridge.model import BINLOG, LEAST_QUIET_MS, Diagnostic
 
 FILE_KEYS: Final = (
     "aggregate", "source", "key", "collapse", "tables", "model", "events", "on_error", "tests", "allow", "doc",
@@ -171,7 +171,7 @@ def _collapse(top: Section, draft: Draft, catalog: Catalog | None) -> None:
     if quiet is not None and at_most is not None:
         if quiet > at_most:
             section.bad("M004", "at_most", "a window cannot end before it was quiet", "at_most is at least quiet")
-        if catalog is not None and catalog.connector in COARSE and quiet < LEAST_QUIET_MS:
+        if catalog is not None and catalog.connector in BINLOG and quiet < LEAST_QUIET_MS:
             section.bad("M004", "quiet", f"commit times of {catalog.connector} are whole seconds", "quiet: 2s or more")
         if any(alias.append for alias in draft.aliases.values()):
             top.bad("M004", "collapse", "rows of append: true are facts, one by one", "collapse: transaction")

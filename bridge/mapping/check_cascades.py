@@ -8,8 +8,8 @@ from typing import Final
 from bridge.mapping.catalog import DEBEZIUM, Catalog, ForeignKey
 from bridge.mapping.diagnostics import Report
 from bridge.mapping.draft import Draft
+from bridge.model import BINLOG
 
-SILENT: Final = ("mysql", "mariadb")  # their logs do not have what a foreign key's action changes
 CHANGES: Final = ("cascade", "set null")  # actions that change rows
 
 
@@ -21,7 +21,7 @@ def actions(catalog: Catalog | None, used: Container[str]) -> Iterator[tuple[str
 
 
 def _all_actions(catalog: Catalog | None, used: Container[str]) -> Iterator[tuple[str, ForeignKey]]:
-    if catalog is None or catalog.connector not in SILENT:
+    if catalog is None or catalog.connector not in BINLOG:
         return
     for table in sorted(catalog.tables):
         if table in used:
@@ -47,7 +47,7 @@ def check_cascades(
         used = {alias.table for draft in mine for alias in draft.aliases.values()}
         known = catalog(source)
         if known is None:
-            if connector(source) in SILENT:
+            if connector(source) in BINLOG:
                 _unknown(reports, mine)
             continue
         read = used | {table for table in known.tables if table.rpartition(".")[2] in DEBEZIUM}

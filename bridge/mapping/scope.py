@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from bridge.mapping.catalog import Catalog, CatalogColumn
@@ -22,7 +23,7 @@ def columns_of(catalog: Catalog | None, table: str) -> dict[str, CatalogColumn] 
     return None if known is None else known.columns
 
 
-class Scope:
+class Scope(ABC):
     """The base: knows no names."""
 
     is_rule = False
@@ -31,8 +32,9 @@ class Scope:
     def resolve(self, checker: Checker, node: ast.expr, name: str) -> Expr:
         return checker.bad("M013", node, f"there is no '{name}' here")
 
-    def column(self, checker: Checker, node: ast.expr, row: RowRef, name: str) -> Expr:
-        raise NotImplementedError
+    def column(self, checker: Checker, node: ast.expr, row: RowRef, name: str) -> Expr:  # noqa: ARG002 - as below
+        """A column of a row. A scope without rows gives nobody one to ask for."""
+        return checker.bad("M013", node, f"there is no column '{name}' here")
 
     def is_pivot(self, alias: str) -> bool:
         return alias == ""
@@ -40,9 +42,9 @@ class Scope:
     def pivot_pii(self, alias: str) -> str:  # noqa: ARG002 - a scope without rows has no pivots
         return ""
 
+    @abstractmethod
     def inside(self, checker: Checker, node: ast.expr, variable: str, over: Expr, at: ast.expr) -> Scope | None:
         """The scope of a generator form over ``over``, or None with a diagnostic."""
-        raise NotImplementedError
 
 
 class RowScope(Scope):

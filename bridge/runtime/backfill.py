@@ -23,7 +23,7 @@ from bridge.errors import Fatal
 from bridge.model import ChangelogRecord, Clock, Kafka, MappingSet, Reader, SourceSettings
 from bridge.runtime.decide import decide
 from bridge.runtime.evolve import WHOLE, Forward, Staged, lacking
-from bridge.state.rows import RowState
+from bridge.state.rows import RowState, meta_key
 from bridge.state.store import MemoryStore
 
 _PART = 10_000
@@ -47,7 +47,7 @@ class Known:
         """Read what was added since."""
         end = self._changelog.bounds()[1]
         for records, after in self._changelog.read(self._offset, end):
-            self.state.restore([record for record in records if record.key.startswith(b"m")], b"")
+            self.state.restore([record for record in records if record.key.startswith(meta_key(b""))], b"")
             self._offset = after
 
     @property
@@ -98,7 +98,7 @@ def from_topics(kafka: Kafka, source: SourceSettings, mappings: MappingSet, tell
             for _ in range(_PASSES):
                 known.look()
                 Forward(kafka, source, staged.rows, rows, known.checkpoint).run(save, tell)
-            publisher.publish([], staged.records([ChangelogRecord(b"m" + WHOLE, b"1")]), {})
+            publisher.publish([], staged.records([ChangelogRecord(meta_key(WHOLE), b"1")]), {})
             checkpoint = Checkpoint.decode(rows.meta(CHECKPOINT))
             seeded = [table for table in seeded_of(rows) if table in tables]
             return Done(sorted(tables), seeded, checkpoint.from_the_start)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bridge.model import ChangelogRecord, Kafka
+from bridge.state.rows import meta_key
 
 
 def decide(kafka: Kafka, values: Mapping[bytes, bytes | None]) -> None:
@@ -17,6 +18,6 @@ def decide(kafka: Kafka, values: Mapping[bytes, bytes | None]) -> None:
     publisher = kafka.publisher(None)
     try:
         publisher.open()
-        publisher.publish([], [ChangelogRecord(b"m" + name, value) for name, value in values.items()], {})
+        publisher.publish([], [ChangelogRecord(meta_key(name), value) for name, value in values.items()], {})
     finally:
         publisher.close()

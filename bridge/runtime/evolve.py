@@ -50,7 +50,7 @@ from bridge.model import (
     SourceSettings,
 )
 from bridge.model import Mapping as SourceMapping
-from bridge.state.rows import RowState, other_columns
+from bridge.state.rows import RowState, meta_key, other_columns
 from bridge.state.store import LmdbStore
 
 WHOLE = b"whole"
@@ -169,7 +169,7 @@ class Staged:
     def is_whole(self, changelog: Changelog) -> bool:
         """Whether a backfill with these columns was completed."""
         whole = False
-        name = self._prefix + b"m" + WHOLE
+        name = self._prefix + meta_key(WHOLE)
         for records, _ in changelog.read(*changelog.bounds()):
             for key, value in records:
                 if key == name:

@@ -14,15 +14,15 @@ import msgspec
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.connectors import CONNECTORS
 from bridge.core.decode import ChangeEvent, Decode, TransactionMarker, run_of
+from bridge.core.pipeline import CHECKPOINT
 from bridge.errors import Fatal, Retriable
 from bridge.model import Changelog, InboundRecord, InputPartition, MappingSet, Reader, SourceSettings
+from bridge.state.rows import meta_key
 
 _BATCH: Final = 10_000
-_FIRST_LOOK: Final = (
-    2_000  # records before a partition's end; twice as many each time that they do not reach back enough
-)
+_FIRST_LOOK: Final = 2_000  # records before a partition's end; four times as many where they do not reach back enough
 _PATIENCE: Final = 300  # empty reads
-_CHECKPOINT: Final = b"mcheckpoint"
+_CHECKPOINT: Final = meta_key(CHECKPOINT)
 
 Offsets = dict[InputPartition, int]
 

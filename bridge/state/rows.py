@@ -224,7 +224,7 @@ class RowState:
     def meta(self, name: bytes) -> bytes | None:
         if name in self._dirty_meta:
             return self._dirty_meta[name]
-        found = self._store.get(b"m" + name)
+        found = self._store.get(meta_key(name))
         return None if found is None else _named(found)[1]
 
     def put_meta(self, name: bytes, value: bytes | None) -> None:
@@ -232,7 +232,7 @@ class RowState:
 
     def metas(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
         """All named values whose name starts with ``prefix``, which ends with a NUL."""
-        found = dict(_named(value) for value in self._store.scan(b"m" + prefix))
+        found = dict(_named(value) for value in self._store.scan(meta_key(prefix)))
         for name, value in self._dirty_meta.items():
             if name.startswith(prefix):
                 if value is None:
@@ -264,7 +264,7 @@ class RowState:
             self._spilled = None
         store: list[tuple[bytes, bytes | None]] = []
         for name, data in self._dirty_meta.items():  # a layout before its rows
-            key = b"m" + name
+            key = meta_key(name)
             records.append(ChangelogRecord(key, data))
             store.append((key, None if data is None else _encode_named(name, data)))
         for key, stored in self._dirty.items():
@@ -359,7 +359,7 @@ class RowState:
         """Apply a batch of committed changelog records, in their order, to the store."""
         batch: dict[bytes, bytes | None] = {}
         for key, value in records:
-            if value is not None and key.startswith(b"m" + _LAYOUTS):
+            if value is not None and key.startswith(meta_key(_LAYOUTS)):
                 self._restored(batch)
                 batch = {}
                 self._take_up(int(key[1 + len(_LAYOUTS) :]), value)
@@ -412,6 +412,11 @@ class RowState:
             if spilled is not None:
                 spilled.close()
         self._store.close()
+
+
+def meta_key(name: bytes) -> bytes:
+    """Where a named value stands in the changelog and in the store."""
+    return b"m" + name
 
 
 def other_columns(difference: str) -> Fatal:

@@ -91,13 +91,13 @@ class _Joins:
 
     def around(self, names: Iterable[RowName]) -> set[RowName]:
         """These rows, what they belong to, and all that belongs to that. Lookups lead nowhere: everybody reads them."""
-        todo = list(names)
-        found = set(todo)
-        while todo:
-            for near in self._near(todo.pop()):
+        ahead = list(names)
+        found = set(ahead)
+        while ahead:
+            for near in self._near(ahead.pop()):
                 if near not in found:
                     found.add(near)
-                    todo.append(near)
+                    ahead.append(near)
         return found
 
     def _near(self, name: RowName) -> Iterator[RowName]:

@@ -7,9 +7,9 @@ from random import Random
 from typing import NamedTuple
 
 from bridge.core.checkpoint import Checkpoint
-from bridge.core.pipeline import Pipeline
+from bridge.core.pipeline import CHECKPOINT, Pipeline
 from bridge.model import ChangelogRecord, InputPartition, MappingSet, OutboundRecord, SourceSettings
-from bridge.state.rows import RowState
+from bridge.state.rows import RowState, meta_key
 from bridge.state.store import MemoryStore
 from bridge.testing import Broker
 from bridge.testing.broker import Log
@@ -138,7 +138,7 @@ def checkpoint(broker: Broker) -> Checkpoint:
     """Where the bridge stands, by its changelog."""
     found = None
     for record in broker.committed(CHANGELOG):
-        if record.key_bytes == b"mcheckpoint":
+        if record.key_bytes == meta_key(CHECKPOINT):
             found = record.value_bytes
     return Checkpoint.decode(found)
 
