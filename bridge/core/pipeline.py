@@ -34,10 +34,11 @@ from bridge.core.seed import Seeding, hash_of, seeded_of, since_of
 from bridge.core.seen import Seen
 from bridge.core.spool import NewSpool, SpooledRecords
 from bridge.core.transaction import Item, Seeds, SourceTransaction, Waiting
-from bridge.core.translate import CanonicalEvent, aggregate_id, translate
+from bridge.core.translate import CanonicalEvent
 from bridge.core.truncate import Truncate
+from bridge.core.units import Units
 from bridge.core.window import Windows
-from bridge.errors import MappingInvalid, TransactionIncomplete, Untranslatable
+from bridge.errors import MappingInvalid, TransactionIncomplete
 from bridge.model import (
     BINLOG,
     LEAST_QUIET_MS,
@@ -108,7 +109,6 @@ class Output(msgspec.Struct):
 
 
 CHECKPOINT = b"checkpoint"
-_PARKED = b"parked\x00"
 _RELEASED = b"released\x00"
 _FOUND = b"found\x00"
 
@@ -173,9 +173,8 @@ class Pipeline:
             self._assemble.new_spool = new_spool
         self._encode = Encode(source.name)
         layouts = [mappings.layouts[name] for name in self._table_names]
-        self._reject = Reject(source.name, source.dead_letter_topic, layouts, self.partitions, markers)
-        self._breaker = Breaker(source.max_share, source.of_last)
-        self._parked = {name[len(_PARKED) :].decode(): int(value) for name, value in state.metas(_PARKED)}
+        reject = Reject(source.name, source.dead_letter_topic, layouts, self.partitions, markers)
+        self._units = Units(state, reject, Breaker(source.max_share, source.of_last), self._emit)
         self._mappings_digest = mappings.digest
         self._event_time_ms = self.checkpoint.event_time_ms
         self._from_the_start = self.checkpoint.from_the_start
@@ -353,6 +352,8 @@ class Pipeline:
         counts.truncated, self._collapse.truncated = self._collapse.truncated, []
         counts.released_short, self._assemble.released_short = self._assemble.released_short, []
         counts.open_windows = self.open_windows
+        counts.incomplete, self._units.incomplete = self._units.incomplete, 0
+        counts.dead_letters, self._units.dead_letters = self._units.dead_letters, {}
         counts.truncated += self._assemble.truncated
         self._assemble.truncated = []
         self._seeding.is_new = False
@@ -444,7 +445,7 @@ class Pipeline:
         for mine in windowed:  # a window waits for changes, and this is none: nobody knows when it happened
             touched += [self._aggregate.unit(mine.mapping, *root, changes) for root, changes in mine.roots.items()]
         for one in touched:
-            self._publish(self._unit(one, unit), position, self._event_time_ms, self._event_time_ms, part)
+            self._publish(self._events(one, unit), position, self._event_time_ms, self._event_time_ms, part)
 
     def _snapshot_done(self) -> None:
         """Streaming begins when the initial snapshot is whole: then a table without seeds was empty."""
@@ -477,7 +478,7 @@ class Pipeline:
         touched = [self._aggregate.found(number, stored.row) for _, stored in rows]
         start = len(self._records)
         for one in touched:
-            events.extend(self._unit(one, snapshot, is_snapshot=True))
+            events.extend(self._units.events(one, snapshot, is_snapshot=True))
         if rows:
             state.put_meta(name, rows[-1][0])
         self._counts.found += len(rows)
@@ -505,7 +506,7 @@ class Pipeline:
             if touched is None:
                 continue
             unit, start = window.as_transaction(), len(self._records)
-            events = self._unit(touched, unit, window=window)
+            events = self._events(touched, unit, window)
             if events:
                 self._publish(events, unit.position, window.last.time_ms, unit.ts_ms)
             if self._observe is not None:
@@ -533,14 +534,14 @@ class Pipeline:
         touched = self._aggregate.transaction(net, transaction.position, windowed)
         lap("aggregate")
         if transaction.cut:
-            self._counts.incomplete += len(touched)
+            self._units.incomplete += len(touched)
             return net, touched
         if windowed and self._windows is not None:
             self._windows.fold(windowed, transaction, self._event_time_ms)
             lap("window")
         events: list[CanonicalEvent] = []
         for one in touched:
-            events.extend(self._unit(one, transaction))
+            events.extend(self._events(one, transaction))
         lap("translate")
         if events:
             self._publish(events, transaction.position, self._event_time_ms, transaction.ts_ms)
@@ -561,8 +562,7 @@ class Pipeline:
         counts.transactions += 1
         counts.row_changes += len(transaction.changes)
         for garbage in transaction.rejected:
-            self._records.append(self._reject.record(garbage))
-            self._count_dead_letter("B201")
+            self._units.garbage(garbage)
 
     def _look(self, changes: Changes, transaction: SourceTransaction) -> None:
         """Before the rows are folded: are there columns that came or went?"""
@@ -583,15 +583,23 @@ class Pipeline:
         self._lap("collapse")
         for touched in self._aggregate.large(nets, transaction.position, self._new_spool):
             if transaction.cut:
-                self._counts.incomplete += 1
+                self._units.incomplete += 1
                 continue
-            events = self._unit(touched, transaction)
+            events = self._events(touched, transaction)
             if events:
                 self._publish(events, transaction.position, self._event_time_ms, transaction.ts_ms)
         self._lap("aggregate")
 
     def _records_since(self, start: int) -> list[OutboundRecord]:
         return list(islice(self._records, start, None))
+
+    def _events(
+        self, touched: Touched, transaction: SourceTransaction, window: OpenWindow | None = None
+    ) -> list[CanonicalEvent]:
+        return [] if self._silent else self._units.events(touched, transaction, window=window)
+
+    def _emit(self, record: OutboundRecord) -> None:
+        self._records.append(record)
 
     def _publish(
         self, events: list[CanonicalEvent], position: int, event_time_ms: int, commit_time_ms: int, part: str = ""
@@ -601,76 +609,9 @@ class Pipeline:
         for event in events:
             counts[event.rule.type] = counts.get(event.rule.type, 0) + 1
 
-    def _unit(
-        self,
-        touched: Touched,
-        transaction: SourceTransaction,
-        *,
-        is_snapshot: bool = False,
-        window: OpenWindow | None = None,
-    ) -> list[CanonicalEvent]:
-        if self._silent:
-            return []
-        if not touched.complete:
-            self._counts.incomplete += 1
-            return []
-        if self._parked:
-            behind = self._parked.get(self._aggregate_name(touched))
-            if behind is not None:
-                self._dead_letter(touched, transaction, None, behind, window)
-                return []
-        try:
-            events = translate(touched, snapshot=is_snapshot)
-        except Untranslatable as error:
-            self._rejected(touched, transaction, error, window)
-            return []
-        self._breaker.passed()
-        return events
-
-    def _rejected(
-        self, touched: Touched, transaction: SourceTransaction, error: Untranslatable, window: OpenWindow | None
-    ) -> None:
-        if touched.mapping.on_error == "stop":
-            raise error
-        self._breaker.failed(error)
-        self._dead_letter(touched, transaction, error, None, window)
-        if touched.mapping.on_error == "park":
-            name = self._aggregate_name(touched)
-            self._parked[name] = transaction.position
-            self._state.put_meta(_PARKED + name.encode(), b"%d" % transaction.position)
-
-    def _dead_letter(
-        self,
-        touched: Touched,
-        transaction: SourceTransaction,
-        error: Untranslatable | None,
-        behind: int | None,
-        window: OpenWindow | None,
-    ) -> None:
-        record = self._reject.unit(touched, identity_of(touched), transaction, error, behind, window)
-        self._records.append(record)
-        self._count_dead_letter(error.code if error is not None else "B211")
-
-    def _count_dead_letter(self, code: str) -> None:
-        self._counts.dead_letters[code] = self._counts.dead_letters.get(code, 0) + 1
-
-    def _aggregate_name(self, touched: Touched) -> str:
-        return f"{touched.mapping.aggregate}\x1f{identity_of(touched)}"
-
 
 def _applies_cascades(mappings: MappingSet, connector: Connector) -> bool:
     return bool(mappings.cascades) and not connector.logs_cascades
-
-
-def identity_of(touched: Touched) -> str:
-    """The aggregate id, or where its columns do not give one, the root's row key: parking needs a name."""
-    for row in (touched.root_after, touched.root_before):
-        if row is not None:
-            try:
-                return aggregate_id(touched.mapping, row)
-            except Untranslatable:
-                continue
-    return touched.changes[0].row_key.decode(errors="replace") if touched.changes else ""
 
 
 def _load_released(state: State, limit: int) -> Released:

@@ -12,7 +12,8 @@ from bridge.core import collapse
 from bridge.core.aggregate import Touched
 from bridge.core.decode import ChangeEvent
 from bridge.core.encode import rfc3339
-from bridge.core.pipeline import Observed, identity_of
+from bridge.core.pipeline import Observed
+from bridge.core.units import identity_of
 from bridge.errors import Untranslatable
 from bridge.explain.account import Account, Aggregate, Change, Event, Ignored, NetChange, RowChange, Rule
 from bridge.explain.personal import Personal
