@@ -84,7 +84,7 @@ class Assemble:
         self._truncated: dict[int, int] = {}  # table → position of its last truncate
         self.run = ""  # the connector's, that sent the rows released last
         self.cut_until = -1  # ENDs before this offset may count rows that retention took
-        self.until: int | None = None  # nothing beyond this commit position is released
+        self.until: int | None = None  # nothing whose END lies beyond this offset is released
         self._start_ends: Mapping[int, int] | None = None
         self._has_garbage = False
         self._out: list[Item] = []
@@ -169,9 +169,9 @@ class Assemble:
         }
         return Waiting(head.group, own(head.position), head.offset, missing, self._source)
 
-    def is_short_of(self, position: int) -> bool:
-        """Whether a transaction up to this commit position waits to be released."""
-        return bool(self._pending) and self._pending[0].position <= position
+    def is_short_of(self, end: int) -> bool:
+        """Whether a transaction whose END lies up to this offset waits to be released."""
+        return bool(self._pending) and self._pending[0].offset <= end
 
     def resume_offsets(self) -> dict[int, int]:
         """Per partition the first record that is still needed: where a successor starts to read."""
@@ -357,7 +357,7 @@ class Assemble:
     def _release(self) -> None:
         while self._pending:
             head = self._pending[0]
-            if self.until is not None and head.position > self.until:
+            if self.until is not None and head.offset > self.until:
                 return
             cut = head.offset < self.cut_until
             if not self._is_complete(head) and not (cut and self._is_read(head)):

@@ -121,9 +121,9 @@ class Pipeline:
     """One source's core. ``partitions``: all its input partitions, in any order; ``state`` as restored.
 
     ``lap`` is told the name of each step that was just done, so that a shell with a clock can measure them;
-    ``observe``, if there is one, each transaction with what it did. ``until``: the commit position beyond which nothing
-    is released; ``silent``: for the state alone, nothing is translated. ``new_spool`` gives room for a transaction of more
-    than ``source.transaction_rows_in_memory_max`` rows; without it everything is done in memory.
+    ``observe``, if there is one, each transaction with what it did. ``until``: the offset of an END; nothing beyond it is
+    released before ``go_on``. ``silent``: for the state alone, nothing is translated. ``new_spool`` gives room for a
+    transaction of more than ``source.transaction_rows_in_memory_max`` rows; without it everything is done in memory.
     """
 
     def __init__(  # noqa: PLR0913 - what a source is made of, and who listens
@@ -386,9 +386,13 @@ class Pipeline:
     def open_windows(self) -> int:
         return 0 if self._windows is None else len(self._windows)
 
-    def is_short_of(self, position: int) -> bool:
-        """Whether a transaction up to this commit position waits to be released."""
-        return self._assemble.is_short_of(position)
+    def is_short_of(self, end: int) -> bool:
+        """Whether a transaction whose END lies up to this offset waits to be released."""
+        return self._assemble.is_short_of(end)
+
+    def go_on(self, until: int | None) -> None:
+        """Release up to another END from here on; None: whatever comes."""
+        self._assemble.until = until
 
     def unseeded(self) -> list[str]:
         """Tables whose rows are not all known: their aggregates fire nothing unless they were created since."""

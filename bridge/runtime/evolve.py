@@ -36,20 +36,19 @@ import msgspec
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.collapse import StoredRow
 from bridge.core.open_window import take_over
-from bridge.core.pipeline import CHECKPOINT, Output, Pipeline
+from bridge.core.pipeline import CHECKPOINT, Pipeline
 from bridge.core.seed import FILL, SEEDED, Fill, seeded_of, set_since
-from bridge.errors import Fatal
 from bridge.model import (
     UNKNOWN,
     Cascade,
     Changelog,
     ChangelogRecord,
-    InboundRecord,
     Kafka,
     MappingSet,
     SourceSettings,
 )
 from bridge.model import Mapping as SourceMapping
+from bridge.runtime.roll import Roll, Save, Tell
 from bridge.state.rows import RowState, meta_key, other_columns
 from bridge.state.store import LmdbStore
 
@@ -57,9 +56,6 @@ WHOLE = b"whole"
 _MERGE = b"merge"
 _STAGED = b"b"
 _PART = 10_000  # rows per Kafka transaction
-_READ = 10_000
-_AHEAD = 50_000
-_IDLE_READS = 600  # of a tenth of a second
 
 
 class Merge(msgspec.Struct):
@@ -76,62 +72,21 @@ class Forward:
         self, kafka: Kafka, source: SourceSettings, rows: MappingSet, state: RowState, goal: Checkpoint
     ) -> None:
         self._reader = kafka.reader()
-        self._state = state
         self._goal = goal
-        self._is_one_log = bool(source.log)
-        partitions = self._reader.partitions()
         then = Checkpoint.decode(state.meta(CHECKPOINT))
         if then.snapshot_position is None:  # which one was the initial, the tables of both states tell together
             then = msgspec.structs.replace(then, snapshot_position=goal.snapshot_position)
             state.put_meta(CHECKPOINT, then.encode())
-        self._pipeline = Pipeline(source, rows, state, partitions, until=goal.commit_position, silent=True)
-        known = self._pipeline.checkpoint.inputs()
-        self.begins = self._reader.seek({partition: known.get(partition, -1) for partition in partitions})
-        self._pipeline.start_at(self.begins, self._reader.ends())
-        self._goals = {p: max(goal.inputs().get(p, 0), begin) for p, begin in self.begins.items()}
-        self._paused: set[object] = set()
+        self._roll = Roll(self._reader, Pipeline(source, rows, state, self._reader.partitions(), silent=True))
 
-    def run(self, save: Callable[[Output], None], tell: Callable[[int, int], None]) -> None:
+    def run(self, save: Save, tell: Tell) -> None:
         """``save``: one part of the state; ``tell``: records read, of how many."""
+        inputs, begins = self._goal.inputs(), self._roll.begins
+        goals = {partition: max(inputs.get(partition, 0), begin) for partition, begin in begins.items()}
         try:
-            self._run(save, tell)
+            self._roll.run(self._goal.end_offset, goals, save, tell)
         finally:
             self._reader.close()
-
-    def _run(self, save: Callable[[Output], None], tell: Callable[[int, int], None]) -> None:
-        reader, pipeline = self._reader, self._pipeline
-        total = sum(self._goals[p] - begin for p, begin in self.begins.items())
-        idle = 0
-        self._receive(())  # where it stands, if there is nothing to read
-        while not self._is_there():
-            records = reader.read(_READ, 0.1)
-            idle = 0 if records else idle + 1
-            if idle > _IDLE_READS:
-                raise Fatal("the topics do not hold what the bridge has read", "look for deleted topics", code="B506")
-            self._receive(records)
-            while pipeline.wants_ends:
-                pipeline.ends_are(reader.ends())
-            pause, resume = pipeline.crowded(_AHEAD)
-            reader.pause(pause)
-            reader.resume(resume)
-            positions = reader.positions()
-            tell(sum(min(positions[p], self._goals[p]) - begin for p, begin in self.begins.items()), total)
-            if pipeline.pending >= _PART:
-                save(pipeline.take())
-        save(pipeline.take())
-
-    def _receive(self, records: Sequence[InboundRecord]) -> None:
-        positions = self._reader.positions()
-        if self._is_one_log:  # a snapshot's row applies where it stands: nothing that the goal has not reached
-            goals = {(partition.topic, partition.partition): goal for partition, goal in self._goals.items()}
-            records = [one for one in records if one.offset() < goals[one.topic(), one.partition()]]
-            positions = {partition: min(offset, self._goals[partition]) for partition, offset in positions.items()}
-        self._pipeline.receive(records, positions)
-
-    def _is_there(self) -> bool:
-        positions = self._reader.positions()
-        read = all(positions.get(partition, 0) >= goal for partition, goal in self._goals.items())
-        return read and not self._pipeline.is_short_of(self._goal.commit_position)
 
 
 class Staged:

@@ -78,7 +78,7 @@ class Whole:
             mappings,
             state,
             [log.name for log in logs],
-            until=None if until is None else until.commit_position,
+            until=None if until is None else until.end_offset,
         )
         ends: dict[InputPartition, int] = {log.name: log.end() for log in logs}
         starts = dict.fromkeys(ends, 0) | pipeline.checkpoint.inputs()
