@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pymysql
 
-from deploy.stack.process import Command, StackError, run
+from deploy.stack import debian
 
 PACKAGES = ("mariadb-server-core", "mariadb-client-core")
 PROGRAMS = ("mariadbd", "mariadb-install-db")
-APT_SECONDS = 300
-# mariadbd lies in /usr/sbin, which is not on the path of every user.
-PATH = os.environ.get("PATH", "") + ":/usr/sbin"
 
 
 def install(log: Path, progress: Callable[[str], None]) -> None:
     """Install the packages where a program is missing, which only root can."""
-    if all(shutil.which(program, path=PATH) for program in PROGRAMS):
-        return
-    command = f"apt-get install --no-install-recommends {' '.join(PACKAGES)}"
-    apt = shutil.which("apt-get")
-    if os.geteuid() != 0 or apt is None:
-        raise StackError(f"MariaDB is missing: install {' and '.join(PROGRAMS)} (Debian, as root: {command})")
-    progress("installing MariaDB from Debian (20 MB, once)")
-    environment = {"DEBIAN_FRONTEND": "noninteractive"}
-    for arguments in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *PACKAGES]):
-        run(Command("apt-get", [apt, *arguments], log, Path("/"), environment=environment), timeout=APT_SECONDS)
+    debian.install("MariaDB", PROGRAMS, PACKAGES, log, progress)
 
 
 def preparation(data: Path) -> list[str]:
     """Fill an empty data directory; the administrator gets no password, as only this machine reaches the server."""
     return [
-        *(_program("mariadb-install-db"), "--no-defaults", f"--datadir={data}"),
+        *(debian.program("mariadb-install-db"), "--no-defaults", f"--datadir={data}"),
         *("--auth-root-authentication-method=normal", "--skip-test-db"),
     ]
 
@@ -44,7 +30,7 @@ def preparation(data: Path) -> list[str]:
 def server(data: Path, host: str, port: int) -> list[str]:
     """The server, with row-based binary logs as Debezium wants them. The data dies with the stack: no fsync."""
     return [
-        *(_program("mariadbd"), "--no-defaults", f"--datadir={data}", f"--bind-address={host}", f"--port={port}"),
+        *(debian.program("mariadbd"), "--no-defaults", f"--datadir={data}", f"--bind-address={host}", f"--port={port}"),
         *(f"--socket={data / 'socket'}", f"--pid-file={data / 'pid'}", "--server-id=1", "--log-bin=binlog"),
         *("--binlog-format=ROW", "--binlog-row-image=FULL", "--binlog-row-metadata=FULL", "--gtid-strict-mode=ON"),
         *("--character-set-server=utf8mb4", "--default-time-zone=+00:00", "--performance-schema=OFF"),
@@ -70,10 +56,3 @@ def execute(where: Mapping[str, Any], statements: Iterable[str]) -> None:
     with pymysql.connect(**where, autocommit=True) as connection, connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
-
-
-def _program(name: str) -> str:
-    found = shutil.which(name, path=PATH)
-    if found is None:
-        raise StackError(f"{name} is missing")
-    return found
