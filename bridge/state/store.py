@@ -7,6 +7,7 @@ after a crash of the machine the store is not trusted, which the boot id in its 
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
@@ -71,11 +72,11 @@ class MemoryStore:
 
 
 class LmdbStore:
-    """A store in a directory of its own. Raises StateLost when the files cannot be read, Fatal when the disk is full."""
+    """A store in a directory of its own. Raises StateLost when the files cannot be read, Fatal when it cannot write."""
 
     def __init__(self, directory: Path, map_size: int = 1 << 40) -> None:
         self._directory = directory
-        directory.mkdir(parents=True, exist_ok=True)
+        _make_writable(directory)
         try:
             self._env = lmdb.open(
                 str(directory),
@@ -152,11 +153,26 @@ class LmdbStore:
 
 def temporary_store(directory: Path) -> LmdbStore:
     """A store whose files have no name any more: it ends with the process, however that ends."""
-    directory.mkdir(parents=True, exist_ok=True)
+    _make_writable(directory)
     place = Path(mkdtemp(prefix="spool-", dir=directory))
     store = LmdbStore(place)
     shutil.rmtree(place)
     return store
+
+
+def _make_writable(directory: Path) -> None:
+    """Make the directory. Raises Fatal where it is not ours to write."""
+    reason = "it is another user's, or read-only"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        writable = os.access(directory, os.W_OK | os.X_OK)
+    except OSError as error:
+        writable, reason = False, str(error.strerror)
+    if not writable:
+        raise Fatal(
+            f"the local state in {directory} cannot be written: {reason}",
+            "let state.directory name a directory that this process may write; in a container, the image's volume",
+        )
 
 
 def family_of(key: bytes) -> bytes:
