@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import urllib.error
 import urllib.request
@@ -24,7 +25,10 @@ pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(1500)]
 IMAGE = "localhost/bridge:test"
 USER = 10001
 PASSWORD = "what-nobody-may-see-31415"  # noqa: S105 - opens nothing
-HARDENED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--tmpfs=/tmp", "--network=host")
+HARDENED = (
+    *("--read-only", "--read-only-tmpfs=false", "--tmpfs=/tmp"),  # podman would make /run and /var/tmp writable too
+    *("--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=host"),
+)
 START_SECONDS = 60
 A_FEW = 40  # events that have to come before the next death
 
@@ -58,7 +62,7 @@ class Place:
     def __init__(self, engine: Engine, shop: Shop, name: str) -> None:
         self.engine = engine
         self.port = free_ports(1)[0]
-        database = {"password": "${file:/run/secrets/database-password}"}
+        database = {"database": "shop", "password": "${file:/run/secrets/database-password}"}
         self.application = Application(
             shop.stack.bootstrap,
             shop.home,
@@ -69,10 +73,11 @@ class Place:
             http={"port": self.port},
         )
         self.application.write_config("config")
-        secret = self.application.home / "secret"
-        secret.write_text(PASSWORD)
-        engine.podman("secret", "create", name, str(secret))
-        secret.unlink()
+        # A file, as Compose mounts it: podman's own secrets and --read-only exclude each other in version 4.3.
+        self._secret = shop.home / f"{name}-password"
+        self._secret.write_text(PASSWORD)
+        self._secret.chmod(0o400)
+        os.chown(self._secret, USER, USER)
 
     @property
     def _name(self) -> str:
@@ -82,7 +87,7 @@ class Place:
         return [
             f"--volume={self.application.home}:/etc/bridge:ro",
             f"--volume={self._name}:/var/lib/bridge",
-            f"--secret={self._name},uid={USER},mode=0400,target=database-password",
+            f"--volume={self._secret}:/run/secrets/database-password:ro",
             f"--env=BRIDGE_HEALTH_PORT={self.port}",
         ]
 
@@ -123,7 +128,6 @@ class Place:
     def close(self) -> None:
         self.engine.podman("rm", "--force", "--ignore", self._name)
         self.engine.podman("volume", "rm", "--force", self._name, check=False)
-        self.engine.podman("secret", "rm", self._name)
 
     def _on(self, command: str, *arguments: str) -> str:
         return self.engine.podman(command, *arguments, self._name)
@@ -205,7 +209,7 @@ status = dict(line.split(":\\t", 1) for line in pathlib.Path("/proc/self/status"
 print(json.dumps({
     "ids": [os.getuid(), os.getgid()],
     "rights": [int(status[name], 16) for name in ("CapEff", "CapPrm", "CapBnd")] + [int(status["NoNewPrivs"])],
-    "writable": [place for place in ("/", "/etc", "/opt/bridge", "/home", "/var/lib/bridge", "/tmp") if writable(place)],
+    "writable": [one for one in ("/", "/etc", "/opt/bridge", "/run", "/var/tmp", "/var/lib/bridge", "/tmp") if writable(one)],
     "files": sorted(str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()),
     "compiled": bridge.cli.__spec__.cached is not None and pathlib.Path(bridge.cli.__spec__.cached).exists(),
     "tools": [name for name in ("pip", "pytest", "tests", "deploy") if importlib.util.find_spec(name)],
