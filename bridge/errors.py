@@ -7,6 +7,7 @@
     ├ RecordRejected                 dead-letter and park, skip or stop, by policy
     │  ├ Undecodable                 a record that cannot be read
     │  └ Untranslatable              a unit that a mapping cannot translate
+    │     └ Oversize                 a unit one of whose events does not fit into its topic
     ├ TransactionIncomplete          stop and name what is missing; an operator decides (exit 65)
     ├ HistoryWentBack                stop: the database's history is another one (exit 65)
     ├ SnapshotDiffers                stop, by policy: a snapshot shows that changes were missed (exit 65)
@@ -15,6 +16,7 @@
     ├ Fenced                         another process owns the source: drop work, stand by
     ├ StateLost                      discard the local store, restore from the changelog
     └ Fatal                          stop with a non-zero exit and the command that helps (exit 70)
+       └ RecordTooLarge              decide that its units are dead letters, and start over; stop where that helps nothing
 
 Foreign errors (confluent_kafka, lmdb, OSError) are translated at one border: ``bridge.kafka.errors``, ``bridge.formats``
 and ``bridge.state``.
@@ -24,10 +26,10 @@ Messages never quote row values: they may hold personal data.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from bridge.model import Diagnostic
+    from bridge.model import Diagnostic, OutboundRecord
 
 
 class BridgeError(Exception):
@@ -93,6 +95,21 @@ class Untranslatable(RecordRejected):
         self.place = place
 
 
+class Oversize(Untranslatable):
+    """``events``: what each of those events is known by (see ``bridge.core.oversize``)."""
+
+    code = "B213"
+
+    def __init__(self, events: Sequence[dict[str, Any]]) -> None:
+        first = events[0]
+        super().__init__(
+            f"event {first['type']} takes {first['size']} bytes, and topic {first['topic']} takes {first['limit']}"
+            + (f"; {len(events) - 1} more of this unit do not fit either" if len(events) > 1 else ""),
+            f"raise max.message.bytes of {first['topic']}, then `bridge dlt replay`",
+        )
+        self.events = events
+
+
 class TransactionIncomplete(BridgeError):
     code = "B301"
     exit_code = 65
@@ -129,3 +146,27 @@ class StateLost(BridgeError):
 
 class Fatal(BridgeError):
     code = "B500"
+
+
+class TooLarge(NamedTuple):
+    """One record that its topic does not take: both numbers in bytes."""
+
+    record: OutboundRecord
+    size: int
+    limit: int
+
+
+class RecordTooLarge(Fatal):
+    """Records that their topics do not take. ``records``: events and dead letters; none, where it is the state's own."""
+
+    code = "B501"
+
+    def __init__(self, topic: str, size: int, limit: int, records: Sequence[TooLarge] = ()) -> None:
+        super().__init__(
+            f"a record of {size} bytes does not fit into topic {topic}, which takes {limit}",
+            f"raise max.message.bytes of {topic}",
+        )
+        self.topic = topic
+        self.size = size
+        self.limit = limit
+        self.records = records

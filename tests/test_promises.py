@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from bridge.core.aggregate import Touched
+from bridge.core.aggregate import Sight, Touched
 from bridge.core.translate import translate
+from bridge.core.view import View
 from bridge.errors import Fatal, TransactionIncomplete
 from bridge.mapping import load
 from bridge.model import ChangelogRecord, MappingSet, Row, SourceSettings
@@ -40,7 +41,9 @@ def mappings(text: str = MAPPING) -> MappingSet:
 
 def touched(before: Row, after: Row, *steps: Row) -> Touched:
     (mapping,) = mappings().mappings
-    return Touched(mapping, (before,), (after,), before, after, True, None, list(steps), [])  # noqa: FBT003
+    view = View(RowState(MemoryStore(), mappings()), {})
+    sight: Sight = ([], view, view, b"", b"")
+    return Touched(mapping, (before,), (after,), before, after, True, None, list(steps), [], sight)  # noqa: FBT003
 
 
 def fired(one: Touched) -> list[str]:

@@ -27,6 +27,7 @@ COMMANDS = (
     "doctor",
     "backfill",
     "schema",
+    "dlt",
     "release",
     "accept",
 )

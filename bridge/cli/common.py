@@ -16,6 +16,7 @@ from bridge.mapping.tokens import Tokenise, plain
 from bridge.model import MODES, MONEY_DIGITS_MAX, Diagnostic, MappingSet
 
 if TYPE_CHECKING:
+    from bridge.config import Config
     from bridge.kafka.client import ConfluentKafka
     from bridge.runtime.verdict import Topics
 
@@ -73,17 +74,24 @@ def decision_of(arguments: argparse.Namespace) -> tuple[ConfluentKafka, Topics]:
     from bridge.runtime.wiring import kafka_for, throwaway_reader  # noqa: PLC0415
 
     config = load_config(arguments.config)
-    source = config.sources.get(arguments.source)
-    if source is None:
-        hint = f"--source {' | '.join(sorted(config.sources))}"
-        raise ConfigInvalid(
-            [Diagnostic("C012", f"there is no source {arguments.source!r}", str(arguments.config), hint=hint)]
-        )
+    source = config.sources[source_name(config, arguments)]
     found = mapping_set(config.mappings, arguments.source, source.catalog)
     kafka = kafka_for(config, source, found)
     topics = Topics(source.settings, found, throwaway_reader(config, source, "decide"))
     refuse_released(checkpoint_of(kafka.changelog()), topics.markers, arguments.position)
     return kafka, topics
+
+
+def source_name(config: Config, arguments: argparse.Namespace) -> str:
+    """The source that is named, or the only one that there is. Raises ConfigInvalid."""
+    named: str | None = arguments.source
+    if named is None and len(config.sources) == 1:
+        return next(iter(config.sources))
+    if named in config.sources:
+        return named
+    message = "there are several sources" if named is None else f"there is no source {named!r}"
+    hint = f"--source {' | '.join(sorted(config.sources))}"
+    raise ConfigInvalid([Diagnostic("C012", message, str(arguments.config), hint=hint)])
 
 
 def mappings_arguments(parser: argparse.ArgumentParser) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -25,8 +25,15 @@ _SOME = 2_000  # net changes of a large transaction whose aggregates are looked 
 GONE = b""  # in place of a row key: no such row
 
 
+# An aggregate's aliases, the rows as of before and after it, the root's key before and after.
+Sight: TypeAlias = "tuple[list[Plan], View, View, bytes, bytes]"
+
+
 class Touched(msgspec.Struct):
-    """One aggregate in one unit of work. A node is None where the aggregate did not, or does no longer, exist."""
+    """One aggregate in one unit of work. A node is None where the aggregate did not, or does no longer, exist.
+
+    ``sight``: how its rows can be looked at again, as long as the next transaction is not applied; a dead letter does.
+    """
 
     mapping: Mapping
     before: Node | None
@@ -37,6 +44,7 @@ class Touched(msgspec.Struct):
     error: Untranslatable | None  # a record or a join of it is bad: the unit cannot be translated
     steps: list[Row]
     changes: list[NetChange]
+    sight: Sight
 
 
 class Affected(msgspec.Struct):
@@ -203,8 +211,9 @@ class Aggregate:
     def found(self, number: int, row: Row) -> Touched:
         """An aggregate of mapping ``number`` that a snapshot found, by its root row: new, as far as the bridge knows."""
         mapping, plans = self._plans[number]
-        touched = Touched(mapping, None, None, None, row, self.is_seeded(number), None, [], [])
         now = View(self._rows, {})
+        sight = (self._plans[number][1], now, now, GONE, GONE)
+        touched = Touched(mapping, None, None, None, row, self.is_seeded(number), None, [], [], sight)
         try:
             touched.after = self._node(plans[0], row, now, now)
         except Untranslatable as error:
@@ -299,6 +308,7 @@ class Aggregate:
             None,
             steps,
             changes,
+            (plans, then, now, old_key, new_key),
         )
         if any(change.damaged for change in changes):
             touched.error = Untranslatable(

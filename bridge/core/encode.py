@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 
 from bridge.core.history import incarnation_of, own
+from bridge.core.images import Told
 from bridge.core.translate import CanonicalEvent
 from bridge.model import OutboundRecord
 
@@ -57,6 +58,10 @@ class Encode:
         time = rfc3339(event_time_ms)
         updated = time if event_time_ms == commit_time_ms else rfc3339(commit_time_ms)
         return [self._record(event, self.event_id(event, position, part), time, updated) for event in events]
+
+    def unit(self, events: list[CanonicalEvent], told: Told) -> list[OutboundRecord]:
+        """The records of one unit's events."""
+        return self.transaction(events, told.position, told.event_time_ms, told.commit_time_ms, told.part)
 
     def _record(self, event: CanonicalEvent, event_id: str, time: bytes, updated: bytes) -> OutboundRecord:
         rule = event.rule

@@ -26,6 +26,7 @@ from bridge.core.connectors import CONNECTORS, Connector
 from bridge.core.decode import Decode
 from bridge.core.encode import Encode
 from bridge.core.history import ACCEPT, RELEASE, Histories, decisions, history_of, incarnation_of, own
+from bridge.core.images import Told
 from bridge.core.large import Changes, SpooledNets, SpooledRows
 from bridge.core.open_window import OpenWindow
 from bridge.core.reject import Breaker, Reject
@@ -174,7 +175,7 @@ class Pipeline:
         self._encode = Encode(source.name)
         layouts = [mappings.layouts[name] for name in self._table_names]
         reject = Reject(source.name, source.dead_letter_topic, layouts, self.partitions, markers)
-        self._units = Units(state, reject, Breaker(source.max_share, source.of_last), self._emit)
+        self._units = Units(state, self._encode, reject, Breaker(source.max_share, source.of_last), self._emit)
         self._mappings_digest = mappings.digest
         self._event_time_ms = self.checkpoint.event_time_ms
         self._from_the_start = self.checkpoint.from_the_start
@@ -394,6 +395,11 @@ class Pipeline:
         """Release up to another END from here on; None: whatever comes."""
         self._assemble.until = until
 
+    @property
+    def mappings_changed(self) -> bool:
+        """Whether the last checkpoint was written by other mapping files."""
+        return self.checkpoint.mappings != self._mappings_digest
+
     def unseeded(self) -> list[str]:
         """Tables whose rows are not all known: their aggregates fire nothing unless they were created since."""
         return [name for number, name in enumerate(self._table_names) if number not in self._seeding.seeded]
@@ -444,12 +450,13 @@ class Pipeline:
         """What a snapshot shows that was missed is a unit of its own, at the snapshot's place and under its row's name."""
         unit = SourceTransaction("snapshot", position, [], self._event_time_ms, self._end_offset, [])
         part = f"/{self._table_names[net.table]}/{hash_of(net.row_key)}"
+        told = Told(position, self._event_time_ms, self._event_time_ms, part)
         windowed: list[Affected] = []
         touched = self._aggregate.transaction([net], position, windowed)
         for mine in windowed:  # a window waits for changes, and this is none: nobody knows when it happened
             touched += [self._aggregate.unit(mine.mapping, *root, changes) for root, changes in mine.roots.items()]
         for one in touched:
-            self._publish(self._events(one, unit), position, self._event_time_ms, self._event_time_ms, part)
+            self._publish(self._events(one, unit, told), told)
 
     def _snapshot_done(self) -> None:
         """Streaming begins when the initial snapshot is whole: then a table without seeds was empty."""
@@ -478,15 +485,16 @@ class Pipeline:
         rows = state.rows_after(self._aggregate.root_table(number), state.meta(name) or b"", room)
         position = self._assemble.snapshot_position or 0
         snapshot = SourceTransaction("snapshot", position, [], first.ts_ms, first.offset, [])
+        told = Told(position, max(self._event_time_ms, first.ts_ms), first.ts_ms, snapshot=True)
         events: list[CanonicalEvent] = []
         touched = [self._aggregate.found(number, stored.row) for _, stored in rows]
         start = len(self._records)
         for one in touched:
-            events.extend(self._units.events(one, snapshot, is_snapshot=True))
+            events.extend(self._units.events(one, snapshot, told))
         if rows:
             state.put_meta(name, rows[-1][0])
         self._counts.found += len(rows)
-        self._publish(events, position, max(self._event_time_ms, first.ts_ms), first.ts_ms)
+        self._publish(events, told)
         if self._observe is not None:
             self._observe(Observed(snapshot, [], touched, self._records_since(start), snapshot=True))
         return len(rows) == room
@@ -510,9 +518,10 @@ class Pipeline:
             if touched is None:
                 continue
             unit, start = window.as_transaction(), len(self._records)
-            events = self._events(touched, unit, window)
+            told = Told(unit.position, window.last.time_ms, unit.ts_ms)
+            events = self._events(touched, unit, told, window)
             if events:
-                self._publish(events, unit.position, window.last.time_ms, unit.ts_ms)
+                self._publish(events, told)
             if self._observe is not None:
                 self._observe(Observed(unit, touched.changes, [touched], self._records_since(start), window=window))
             self._lap("window")
@@ -543,12 +552,13 @@ class Pipeline:
         if windowed and self._windows is not None:
             self._windows.fold(windowed, transaction, self._event_time_ms)
             lap("window")
+        told = Told(transaction.position, self._event_time_ms, transaction.ts_ms)
         events: list[CanonicalEvent] = []
         for one in touched:
-            events.extend(self._events(one, transaction))
+            events.extend(self._events(one, transaction, told))
         lap("translate")
         if events:
-            self._publish(events, transaction.position, self._event_time_ms, transaction.ts_ms)
+            self._publish(events, told)
             lap("encode")
         return net, touched
 
@@ -585,30 +595,29 @@ class Pipeline:
         nets = SpooledNets(self._new_spool())
         self._collapse.fold(changes, transaction.position, self._state, nets, nets, changes.rekeying())
         self._lap("collapse")
+        told = Told(transaction.position, self._event_time_ms, transaction.ts_ms)
         for touched in self._aggregate.large(nets, transaction.position, self._new_spool):
             if transaction.cut:
                 self._units.incomplete += 1
                 continue
-            events = self._events(touched, transaction)
+            events = self._events(touched, transaction, told)
             if events:
-                self._publish(events, transaction.position, self._event_time_ms, transaction.ts_ms)
+                self._publish(events, told)
         self._lap("aggregate")
 
     def _records_since(self, start: int) -> list[OutboundRecord]:
         return list(islice(self._records, start, None))
 
     def _events(
-        self, touched: Touched, transaction: SourceTransaction, window: OpenWindow | None = None
+        self, touched: Touched, transaction: SourceTransaction, told: Told, window: OpenWindow | None = None
     ) -> list[CanonicalEvent]:
-        return [] if self._silent else self._units.events(touched, transaction, window=window)
+        return [] if self._silent else self._units.events(touched, transaction, told, window)
 
     def _emit(self, record: OutboundRecord) -> None:
         self._records.append(record)
 
-    def _publish(
-        self, events: list[CanonicalEvent], position: int, event_time_ms: int, commit_time_ms: int, part: str = ""
-    ) -> None:
-        self._records.extend(self._encode.transaction(events, position, event_time_ms, commit_time_ms, part))
+    def _publish(self, events: list[CanonicalEvent], told: Told) -> None:
+        self._records.extend(self._encode.unit(events, told))
         counts = self._counts.events
         for event in events:
             counts[event.rule.type] = counts.get(event.rule.type, 0) + 1

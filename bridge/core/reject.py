@@ -14,10 +14,12 @@ from bridge.core.aggregate import Touched
 from bridge.core.collapse import NetChange
 from bridge.core.decode import ChangeEvent
 from bridge.core.history import incarnation_of, own
+from bridge.core.images import Told, pack
 from bridge.core.large import records_of
 from bridge.core.open_window import OpenWindow, Record
+from bridge.core.oversize import REDUCED
 from bridge.core.transaction import SourceTransaction
-from bridge.errors import BridgeError, Untranslatable
+from bridge.errors import BridgeError, Oversize, Untranslatable
 from bridge.model import UNKNOWN, InputPartition, Layout, Mapping, Node, OutboundRecord, Row, TableUse, TranslatedRecord
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
@@ -58,6 +60,7 @@ class Reject:
         touched: Touched,
         identity: str,
         transaction: SourceTransaction,
+        told: Told,
         error: Untranslatable | None,
         parked_behind: int | None,
         window: OpenWindow | None = None,
@@ -91,6 +94,9 @@ class Reject:
         }
         if window is not None:
             document["window"] = self._window(window)
+        if isinstance(error, Oversize):
+            document["oversize"] = error.events
+        document["packed"] = pack(touched, told, self._tables)
         headers = [
             ("bridge_kind", b"unit"),
             ("bridge_code", code.encode()),
@@ -100,6 +106,17 @@ class Reject:
             ("content-type", b"application/json"),
         ]
         return OutboundRecord(self._topic, identity.encode(), _encode(document), headers)
+
+    def reduced(self, letter: OutboundRecord) -> OutboundRecord:
+        """A dead letter that is itself too large for its topic: where everything is, and how much it was."""
+        headers = [*letter.headers, (REDUCED, b"%d" % len(letter.value))]
+        if dict(letter.headers)["bridge_kind"] != b"unit":
+            return letter._replace(value=b"", headers=headers)
+        document = msgspec.json.decode(letter.value)
+        document["reduced"] = {"bytes": len(letter.value), "changes": len(document.pop("changes"))}
+        for name in ("before", "after", "packed"):
+            del document[name]
+        return letter._replace(value=_encode(document), headers=headers)
 
     def _window(self, window: OpenWindow) -> dict[str, Any]:
         """Where it ends: the rest of the document says where it begins."""

@@ -1,7 +1,8 @@
 """One aggregate in one unit of work: its events; or where it cannot be translated, a dead letter and what follows from it.
 
 ``on_error`` of the mapping says what follows: ``park`` puts later units of the aggregate behind it, ``skip`` lets them go
-on, ``stop`` ends everything. Which aggregates are parked is in the state, so that every process knows.
+on, ``stop`` ends everything. Which aggregates are parked is in the state, so that every process knows; so are the records
+that were found too large for their topics (see ``bridge.core.oversize``).
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from typing import Protocol
 
 from bridge.core.aggregate import Touched
 from bridge.core.decode import ChangeEvent
+from bridge.core.encode import Encode
+from bridge.core.images import Told
 from bridge.core.open_window import OpenWindow
+from bridge.core.oversize import Large
 from bridge.core.reject import Breaker, Reject
 from bridge.core.transaction import SourceTransaction
 from bridge.core.translate import CanonicalEvent, aggregate_id, translate
 from bridge.errors import Untranslatable
 from bridge.model import OutboundRecord
 
-_PARKED = b"parked\x00"
+PARKED = b"parked\x00"
 
 
 class Named(Protocol):
@@ -31,22 +35,26 @@ class Named(Protocol):
 class Units:
     """``emit`` is given each dead letter. ``incomplete`` and ``dead_letters`` (by code) count until somebody takes them."""
 
-    def __init__(self, state: Named, reject: Reject, breaker: Breaker, emit: Callable[[OutboundRecord], None]) -> None:
+    def __init__(
+        self,
+        state: Named,
+        encode: Encode,
+        reject: Reject,
+        breaker: Breaker,
+        emit: Callable[[OutboundRecord], None],
+    ) -> None:
         self.incomplete = 0
         self.dead_letters: dict[str, int] = {}
         self._state = state
+        self._encode = encode
         self._reject = reject
         self._breaker = breaker
         self._emit = emit
-        self._parked = {name[len(_PARKED) :].decode(): int(value) for name, value in state.metas(_PARKED)}
+        self._parked = {name[len(PARKED) :].decode(): int(value) for name, value in state.metas(PARKED)}
+        self.large = Large(state.metas(Large.PREFIX))
 
     def events(
-        self,
-        touched: Touched,
-        transaction: SourceTransaction,
-        *,
-        is_snapshot: bool = False,
-        window: OpenWindow | None = None,
+        self, touched: Touched, transaction: SourceTransaction, told: Told, window: OpenWindow | None = None
     ) -> list[CanonicalEvent]:
         """Its events; none where the aggregate is not complete, is parked, or cannot be translated.
 
@@ -56,52 +64,63 @@ class Units:
             self.incomplete += 1
             return []
         if self._parked:
-            behind = self._parked.get(_name(touched))
+            behind = self._parked.get(unit_name(touched.mapping.aggregate, identity_of(touched)))
             if behind is not None:
-                self._dead_letter(touched, transaction, None, behind, window)
+                self._dead_letter(touched, transaction, told, None, behind, window)
                 return []
         try:
-            events = translate(touched, snapshot=is_snapshot)
+            events = translate(touched, snapshot=told.snapshot)
+            if self.large and events:
+                self.large.refuse(self._encode.unit(events, told))
         except Untranslatable as error:
-            self._rejected(touched, transaction, error, window)
+            self._rejected(touched, transaction, told, error, window)
             return []
         self._breaker.passed()
         return events
 
     def garbage(self, record: ChangeEvent) -> None:
         """A record that could not be decoded."""
-        self._emit(self._reject.record(record))
-        self._count("B201")
+        self._send(self._reject.record(record), "B201")
 
     def _rejected(
-        self, touched: Touched, transaction: SourceTransaction, error: Untranslatable, window: OpenWindow | None
+        self,
+        touched: Touched,
+        transaction: SourceTransaction,
+        told: Told,
+        error: Untranslatable,
+        window: OpenWindow | None,
     ) -> None:
         if touched.mapping.on_error == "stop":
             raise error
         self._breaker.failed(error)
-        self._dead_letter(touched, transaction, error, None, window)
+        self._dead_letter(touched, transaction, told, error, None, window)
         if touched.mapping.on_error == "park":
-            name = _name(touched)
+            name = unit_name(touched.mapping.aggregate, identity_of(touched))
             self._parked[name] = transaction.position
-            self._state.put_meta(_PARKED + name.encode(), b"%d" % transaction.position)
+            self._state.put_meta(PARKED + name.encode(), b"%d" % transaction.position)
 
     def _dead_letter(
         self,
         touched: Touched,
         transaction: SourceTransaction,
+        told: Told,
         error: Untranslatable | None,
         behind: int | None,
         window: OpenWindow | None,
     ) -> None:
-        self._emit(self._reject.unit(touched, identity_of(touched), transaction, error, behind, window))
-        self._count(error.code if error is not None else "B211")
+        letter = self._reject.unit(touched, identity_of(touched), transaction, told, error, behind, window)
+        self._send(letter, error.code if error is not None else "B211")
 
-    def _count(self, code: str) -> None:
+    def _send(self, letter: OutboundRecord, code: str) -> None:
+        if self.large and self.large.knows(letter):
+            letter = self._reject.reduced(letter)
+        self._emit(letter)
         self.dead_letters[code] = self.dead_letters.get(code, 0) + 1
 
 
-def _name(touched: Touched) -> str:
-    return f"{touched.mapping.aggregate}\x1f{identity_of(touched)}"
+def unit_name(aggregate: str, identity: str) -> str:
+    """What an aggregate is parked and settled by."""
+    return f"{aggregate}\x1f{identity}"
 
 
 def identity_of(touched: Touched) -> str:

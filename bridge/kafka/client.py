@@ -56,3 +56,7 @@ class ConfluentKafka:
 
     def changelog(self) -> TopicChangelog:
         return TopicChangelog(self._settings, self.cluster, self._notes)
+
+    def is_owned(self) -> bool:
+        """Whether a process is in the source's group, owner or standing by."""
+        return self.cluster.members(self._settings.group) > 0

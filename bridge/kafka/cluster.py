@@ -142,6 +142,16 @@ class Cluster:
             raise self._failed(error, "describing a broker") from error
         return {name: entry.value for name, entry in entries.items() if entry.value is not None}
 
+    def members(self, group: str) -> int:
+        """How many processes are in a consumer group; none, where there is no such group."""
+        (answer,) = self._client().describe_consumer_groups([group], request_timeout=self._seconds).values()
+        try:
+            return len(answer.result().members)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return 0
+            raise self._failed(error, f"describing group {group}") from error
+
     # -- offsets ---------------------------------------------------------------------------------------------------
 
     def starts(self, partitions: Iterable[InputPartition]) -> dict[InputPartition, int]:

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from bridge.errors import BridgeError, Fatal, Retriable
 from bridge.kafka.cluster import Cluster
-from bridge.kafka.errors import OUT_OF_RANGE, PARTITION_EOF, UNKNOWN_TOPIC, Notes, border, translate
+from bridge.kafka.errors import CREATE_TOPICS, OUT_OF_RANGE, PARTITION_EOF, UNKNOWN_TOPIC, Notes, border, translate
 from bridge.kafka.settings import LOGGER, ClientSettings, reader_properties
 from bridge.model import InboundRecord, InputPartition
 
@@ -52,6 +52,7 @@ class PartitionReader:
     def __init__(self, settings: ClientSettings, cluster: Cluster, notes: Notes) -> None:
         self._topics = settings.input_topics
         self._owner_topic = settings.owner_topic
+        self._missing = MISSING_INPUT if settings.owner_topic else CREATE_TOPICS
         self._cluster = cluster
         self._notes = notes
         self._floor: dict[InputPartition, int] = {}  # assigned: where reading began, or the end last seen
@@ -60,8 +61,8 @@ class PartitionReader:
 
     def partitions(self) -> list[InputPartition]:
         """See ``Reader.partitions``: asked anew each time, so that a topic that grew is noticed."""
-        found = self._cluster.require(self._topics, MISSING_INPUT)
-        count = len(found[self._owner_topic].partitions)
+        found = self._cluster.require(self._topics, self._missing)
+        count = len(found[self._owner_topic].partitions) if self._owner_topic else 1
         if count != 1:
             raise Fatal(
                 f"topic {self._owner_topic} has {count} partitions",
@@ -103,7 +104,7 @@ class PartitionReader:
         if error.code() in OUT_OF_RANGE:
             raise self._out_of_range(name, error)
         if error.code() in UNKNOWN_TOPIC:
-            self._cluster.require(self._topics, MISSING_INPUT)
+            self._cluster.require(self._topics, self._missing)
             raise Retriable(f"{name} was unknown to the brokers for a moment")
         raise translate(error, f"reading {name}", self._notes)
 

@@ -175,25 +175,6 @@ RETRIABLE: Final = frozenset(
 )
 
 
-class RecordTooLarge(Fatal):
-    """A record that its topic does not take, found before the Kafka transaction began.
-
-    ``index`` is its place in the records of ``publish``, None for a changelog record. ``size`` and ``limit`` in bytes.
-    """
-
-    code = "B501"
-
-    def __init__(self, topic: str, index: int | None, size: int, limit: int) -> None:
-        super().__init__(
-            f"a record of {size} bytes does not fit into topic {topic}, which takes {limit}",
-            f"raise max.message.bytes of {topic}",
-        )
-        self.topic = topic
-        self.index = index
-        self.size = size
-        self.limit = limit
-
-
 class OutOfTime(Fatal):
     """A Kafka transaction that the brokers take, but not within its timeout: another try would end in the same way."""
 

@@ -58,8 +58,8 @@ class ClientSettings:
     """What the clients of one source are made of.
 
     ``properties`` are librdkafka's, ``bootstrap.servers`` among them. ``owner_topic`` is the transaction topic, or the
-    log in single-log mode. ``output_topics`` are those of events and dead letters: their size limits are read by
-    ``Publisher.open``. Times as their names say.
+    log in single-log mode; '' for one who reads other topics than a source's. ``output_topics`` are those of events and
+    dead letters: their size limits are read by ``Publisher.open``. Times as their names say.
     """
 
     properties: Mapping[str, str]
@@ -79,7 +79,7 @@ class ClientSettings:
 
     @property
     def input_topics(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((self.owner_topic, *self.data_topics)))
+        return tuple(dict.fromkeys((*([self.owner_topic] if self.owner_topic else ()), *self.data_topics)))
 
 
 def denied(properties: Mapping[str, str], *, insecure: bool = False) -> dict[str, str]:

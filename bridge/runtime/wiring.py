@@ -71,6 +71,22 @@ def throwaway_reader(config: Config, source: Source, purpose: str) -> Reader:
     ).reader()
 
 
+def letters_reader(config: Config, source: Source) -> Reader:
+    """A reader of one source's dead letters, in nobody's name."""
+    name = f"{config.application}.{source.settings.name}.dlt"
+    return ConfluentKafka(
+        ClientSettings(
+            properties=config.kafka,
+            group=name,
+            transactional_id=name,
+            owner_topic="",
+            changelog_topic=source.changelog_topic,
+            data_topics=(source.settings.dead_letter_topic,),
+            client_id=name,
+        )
+    ).reader()
+
+
 def topic_plan(config: Config, source: Source, mappings: MappingSet) -> list[Topic]:
     """The topics that one source writes."""
     return plan(

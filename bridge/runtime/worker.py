@@ -21,9 +21,10 @@ from weakref import WeakSet
 
 import msgspec
 
+from bridge.core.oversize import decisions
 from bridge.core.pipeline import Pipeline
 from bridge.core.spool import Spool, Storage
-from bridge.errors import Fenced, Retriable, StateLost
+from bridge.errors import Fenced, RecordTooLarge, Retriable, StateLost
 from bridge.model import (
     ChangelogRecord,
     Clock,
@@ -36,6 +37,7 @@ from bridge.model import (
     SourceSettings,
 )
 from bridge.runtime.crash import crash_point
+from bridge.runtime.decide import decide
 from bridge.runtime.evolve import Evolve
 from bridge.runtime.report import Report
 from bridge.runtime.restore import Restore
@@ -139,6 +141,10 @@ class Session:
         offset = self._publisher.publish([], [*self._state.take_changes(), *more], {})
         self._state.committed(self._restore.stamp(offset))
 
+    def knows_large(self, name: bytes) -> bool:
+        """Whether the record that a named value speaks of was known to be too large when the session began."""
+        return self._state.meta(name) is not None
+
     def close(self) -> None:
         """Let go of everything; what was not committed is gone."""
         self._reader.close()
@@ -211,6 +217,8 @@ class Session:
     def _has_moved(self) -> bool:
         pipeline = self._pipeline
         if pipeline.pending or pipeline.resume_offsets() != pipeline.checkpoint.offsets:
+            return True
+        if pipeline.mappings_changed:  # whoever asks shall see by which mappings the bridge works
             return True
         return self._clock.now() - self._last_refresh >= self._limits.refresh_offsets_seconds
 
@@ -299,8 +307,8 @@ class Worker:
                 self.step()
             if self._session is not None:
                 self._session.commit()
-        except (Fenced, Retriable, StateLost) as error:
-            self.report.aborted(error)
+        except (Fenced, Retriable, StateLost, RecordTooLarge) as error:
+            self.report.aborted(error)  # the next start decides what is to be decided
         finally:
             self.close()
 
@@ -328,10 +336,27 @@ class Worker:
             self.report.state("restoring")
             self._session = Session(self, self._membership)
             self.report.state("owner")
-        self._session.cycle()
+        try:
+            self._session.cycle()
+        except RecordTooLarge as error:
+            self._decide(error)
+            return
         if self.clock.now() - self._last_lag >= 1.0:
             self._last_lag = self.clock.now()
             self._session.report_lag()
+
+    def _decide(self, error: RecordTooLarge) -> None:
+        """Record what does not fit, so that its units become dead letters, and start over. Raises what that does not help."""
+        session, membership = self._session, self._membership
+        if session is None or membership is None:
+            raise error
+        names = {name: value for name, value in decisions(error.records).items() if not session.knows_large(name)}
+        if not names:
+            raise error
+        self.report.aborted(error)
+        self._drop_session()
+        if membership.poll():  # one who owns the source no more fences nobody
+            decide(self.kafka, names)
 
     def close(self) -> None:
         """Let go of the source and leave the group; what was not committed is dropped."""

@@ -177,6 +177,7 @@ class Broker:
         self.session_timeout = session_timeout
         self.topics: dict[str, list[Log]] = {}
         self.identities: dict[str, str] = {}
+        self.limits: dict[str, int] = {}  # max.message.bytes of the topics that have one
         self.history: list[CommittedTransaction] = []
         self.groups: dict[str, Group] = {}
         self._transactional_ids: dict[str, _TransactionalId] = {}

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import msgspec
 
-from bridge.errors import Fatal, Fenced, Retriable
+from bridge.errors import Fatal, Fenced, RecordTooLarge, Retriable, TooLarge
 from bridge.model import ChangelogRecord, InboundRecord, InputPartition, OutboundRecord, PlainRecord
 from bridge.testing.broker import Broker, Log
 from bridge.testing.faults import Process
@@ -181,6 +181,7 @@ class FakePublisher:
     ) -> int:
         broker, faults, process = self.broker, self.process.faults, self.process
         records, changelog = list(records), list(changelog)
+        self._check_sizes(records)
         name, epoch = self.topics.transactional_id, self.epoch
         process.point("publish.begin")
         process.fail("publish before", faults.publish_before)
@@ -200,6 +201,13 @@ class FakePublisher:
         process.point("publish.after_commit")
         process.fail("publish after", faults.publish_after)
         return after
+
+    def _check_sizes(self, records: Collection[OutboundRecord]) -> None:
+        limits = self.broker.limits
+        sizes = [(one, len(one.key) + len(one.value), limits.get(one.topic)) for one in records if limits]
+        large = [TooLarge(one, size, limit) for one, size, limit in sizes if limit is not None and size > limit]
+        if large:
+            raise RecordTooLarge(large[0].record.topic, large[0].size, large[0].limit, large)
 
     def _send_offsets(self, offsets: dict[InputPartition, int]) -> None:
         """The group coordinator checks the member: another owner fences, a newer generation only aborts."""
