@@ -305,12 +305,17 @@ class Worker:
         try:
             while not should_stop():
                 self.step()
+            self._finish()
+        finally:
+            self.close()
+
+    def _finish(self) -> None:
+        """Commit what is whole; what cannot be is done again after the next start."""
+        try:
             if self._session is not None:
                 self._session.commit()
         except (Fenced, Retriable, StateLost, RecordTooLarge) as error:
-            self.report.aborted(error)  # the next start decides what is to be decided
-        finally:
-            self.close()
+            self.report.aborted(error)
 
     def step(self) -> None:
         """One round of whatever is to be done now."""
