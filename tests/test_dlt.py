@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bridge.errors import Fatal, Oversize, RecordTooLarge
+from bridge.explain.letters import Teller, page
 from bridge.mapping import load
 from bridge.model import MappingSet, PlainRecord, SourceSettings
 from bridge.runtime.desk import Desk
@@ -442,3 +443,25 @@ def test_on_error_stop_stops_for_an_event_too_large() -> None:
     shop.change(1, "N", *range(20), op="c")
     with pytest.raises(Oversize):
         shop.work()
+
+
+# -- what is told of them ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("show_data", [False, True])
+def test_personal_data_is_masked_unless_asked_for(*, show_data: bool) -> None:
+    text = RIGHT.replace("status: {type: enum,", "status: {type: enum, pii: name,") + "allow: {M033: a test}\n"
+    shop = Shop(PER_TABLE, text.replace("P: PAID, S: SENT", "A: PAID, B: SENT"))
+    shop.change(1, "N", 5, op="c")
+    shop.change(1, "P", 6)
+    shop.work()
+    teller = Teller([("order.yaml", text)], "legacy", None, "legacy.DLT", show_data=show_data)
+    with shop.desk(text) as desk:
+        ((letter, behind, settled),) = desk.found()
+        told = teller.whole(letter, behind, settled)
+        told["now"] = teller.now(desk.tried(letter) or pytest.fail("not tried"))
+    page_ = page(told)
+    assert ('st: "N" -> "P"' in page_) is show_data
+    assert ('st: "***" -> "***"' in page_) is not show_data
+    assert "rule: order.yaml:9\n    |   status: {type: enum" in page_
+    assert "now: passes, OrderChanged" in page_
