@@ -420,6 +420,9 @@ class Changelog(Protocol):
     def bounds(self) -> tuple[int, int]:
         """(log start offset, last stable offset) now."""
 
+    def settled(self) -> tuple[int, int]:
+        """The same, where no Kafka transaction was open: none that lies before the end goes on behind it. Raises Retriable."""
+
     def read(self, start: int, end: int) -> Iterable[tuple[list[ChangelogRecord], int]]:
         """Batches of committed records from ``start`` to ``end`` with the offset after each batch."""
 

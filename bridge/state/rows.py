@@ -34,7 +34,7 @@ from bridge.model import UNKNOWN, ChangelogRecord, MappingSet, Row
 from bridge.state.spilled import Spilled, SpilledChanges
 from bridge.state.store import Store
 
-_LAYOUTS = b"layout\x00"
+LAYOUTS = b"layout\x00"
 _key = itemgetter(0)
 
 
@@ -74,8 +74,8 @@ class RowState:
         self._picks: dict[tuple[int, int], tuple[int, ...] | None] = {}
         self.layout = 1  # the number of the layout that rows are written by
         self._plain = 1  # of the one whose columns are those used now, where it is the latest
-        for name, value in self.metas(_LAYOUTS):
-            self._remember_layout(int(name[len(_LAYOUTS) :]), value)
+        for name, value in self.metas(LAYOUTS):
+            self._remember_layout(int(name[len(LAYOUTS) :]), value)
 
     # -- rows ----------------------------------------------------------------------------------------------------------
 
@@ -320,7 +320,7 @@ class RowState:
             return
         value = msgspec.json.encode(self.layouts())
         self._take_up(latest + 1, value)
-        self.put_meta(_LAYOUTS + b"%08d" % (latest + 1), value)
+        self.put_meta(LAYOUTS + b"%08d" % (latest + 1), value)
 
     def _remember_layout(self, number: int, value: bytes) -> None:
         self._history[number] = msgspec.json.decode(value, type=dict[str, list[str]])
@@ -359,10 +359,10 @@ class RowState:
         """Apply a batch of committed changelog records, in their order, to the store."""
         batch: dict[bytes, bytes | None] = {}
         for key, value in records:
-            if value is not None and key.startswith(meta_key(_LAYOUTS)):
+            if value is not None and key.startswith(meta_key(LAYOUTS)):
                 self._restored(batch)
                 batch = {}
-                self._take_up(int(key[1 + len(_LAYOUTS) :]), value)
+                self._take_up(int(key[1 + len(LAYOUTS) :]), value)
             batch[key] = value
         self._restored(batch, (b"s", stamp))
 

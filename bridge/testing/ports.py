@@ -258,6 +258,13 @@ class FakeChangelog:
         log = self._log()
         return log.start, log.end()
 
+    def settled(self) -> tuple[int, int]:
+        log = self._log()
+        if log.open:
+            msg = "a Kafka transaction is open"
+            raise Retriable(msg)
+        return self.bounds()
+
     def read(self, start: int, end: int) -> Iterator[tuple[list[ChangelogRecord], int]]:
         log = self._log()
         offset, end = max(start, log.start), min(end, log.end())
