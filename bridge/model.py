@@ -385,6 +385,9 @@ class Reader(Protocol):
     def ends(self) -> dict[InputPartition, int]:
         """Per partition the end of what a read_committed reader can see now (the last stable offset). Raises Retriable."""
 
+    def written(self) -> dict[InputPartition, int]:
+        """Per partition the end of what was written, visible or not (the high watermark). Raises Retriable."""
+
     def pause(self, partitions: Iterable[InputPartition]) -> None: ...
     def resume(self, partitions: Iterable[InputPartition]) -> None: ...
     def close(self) -> None: ...

@@ -53,6 +53,8 @@ class Connector(msgspec.Struct, frozen=True):
     """A row's source and transaction id → the same group, and its position, which orders rows inside a transaction."""
     predecessor: Callable[[Source], int]
     """The commit position before this row's transaction; a transaction at or before it committed earlier. -1: none."""
+    shown: Callable[[int, str], str]
+    """A commit position and its domain, as the database writes it."""
     domain: Callable[[str], str] = lambda _: ""
     """A marker's transaction id → the domain within which commit positions can be compared."""
     ends_all: bool = True  # whether every BEGIN has an END: on MariaDB those of DDL and TRUNCATE have none
@@ -80,6 +82,7 @@ POSTGRESQL = Connector(
     marker_place=_group_and_lsn,
     row_place=lambda source, transaction_id: (transaction_id.partition(":")[0], source.lsn or 0),
     predecessor=lambda source: _predecessor(source.sequence),
+    shown=lambda position, _: f"{position >> 32:X}/{position & 0xFFFFFFFF:X}",
 )
 
 
@@ -127,6 +130,9 @@ MARIADB = Connector(
     marker_place=_gtid_place,
     row_place=_binlog_place,
     predecessor=_before_gtid,
+    shown=lambda position, domain: (
+        f"{domain.rpartition(' ')[2] or '*'}-*-{position}"
+    ),  # which server wrote it is not kept
     domain=lambda gtid: f"replication domain {_domain_and_sequence(gtid)[0]}",
     ends_all=False,
     one_scale=False,

@@ -119,6 +119,9 @@ class TranslatingReader:
     def ends(self) -> dict[InputPartition, int]:
         return self._reader.ends()
 
+    def written(self) -> dict[InputPartition, int]:
+        return self._reader.written()
+
     def pause(self, partitions: Iterable[InputPartition]) -> None:
         self._reader.pause(partitions)
 

@@ -12,9 +12,10 @@ from bridge.kafka.cluster import Cluster
 from bridge.kafka.consume import PartitionReader
 from bridge.kafka.errors import Notes
 from bridge.kafka.membership import GroupMembership
+from bridge.kafka.peek import written_at
 from bridge.kafka.publish import TransactionalPublisher
 from bridge.kafka.settings import ClientSettings, check_properties
-from bridge.model import Membership, Reader
+from bridge.model import InputPartition, Membership, Reader
 
 
 def _go_on(_point: str) -> None: ...
@@ -53,6 +54,10 @@ class ConfluentKafka:
         if not isinstance(membership, GroupMembership | None):
             raise TypeError(f"a publisher needs the membership of this module, not {type(membership).__name__}")
         return TransactionalPublisher(self._settings, self.cluster, membership, self._notes, self._crash_point)
+
+    def written_at(self, partition: InputPartition, offset: int) -> int | None:
+        """See ``bridge.kafka.peek``."""
+        return written_at(self._settings, self._notes, partition, offset)
 
     def changelog(self) -> TopicChangelog:
         return TopicChangelog(self._settings, self.cluster, self._notes)

@@ -10,7 +10,14 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its names are public, but not re-exported
     AdminClient,
     ConfigResource,
@@ -142,8 +149,10 @@ class Cluster:
             raise self._failed(error, "describing a broker") from error
         return {name: entry.value for name, entry in entries.items() if entry.value is not None}
 
+    # -- groups ----------------------------------------------------------------------------------------------------
+
     def members(self, group: str) -> int:
-        """How many processes are in a consumer group; none, where there is no such group."""
+        """How many processes are in a consumer group; 0 where there is none of this name."""
         (answer,) = self._client().describe_consumer_groups([group], request_timeout=self._seconds).values()
         try:
             return len(answer.result().members)
@@ -151,6 +160,18 @@ class Cluster:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                 return 0
             raise self._failed(error, f"describing group {group}") from error
+
+    def group_offsets(self, group: str) -> dict[InputPartition, int]:
+        """What a consumer group committed."""
+        asked = [ConsumerGroupTopicPartitions(group)]
+        (answer,) = self._client().list_consumer_group_offsets(asked, request_timeout=self._seconds).values()
+        try:
+            places = answer.result().topic_partitions or ()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return {}
+            raise self._failed(error, f"asking for offsets of group {group}") from error
+        return {InputPartition(one.topic, one.partition): one.offset for one in places if one.offset >= 0}
 
     # -- offsets ---------------------------------------------------------------------------------------------------
 

@@ -129,6 +129,10 @@ class PartitionReader:
         """See ``Reader.ends``. 0.3 ms."""
         return self._cluster.stable_ends(self._floor)
 
+    def written(self) -> dict[InputPartition, int]:
+        """See ``Reader.written``. 0.3 ms."""
+        return self._cluster.ends(self._floor)
+
     def pause(self, partitions: Iterable[InputPartition]) -> None:
         """Drops what was fetched and not read, to be fetched again: pause seldom."""
         with border("pausing", self._notes):

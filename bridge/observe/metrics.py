@@ -82,6 +82,16 @@ class Metrics:
             "open_transaction_age_seconds",
             "How long the oldest transaction waits for its rows or its END; 0: none does.",
         )
+        self._blocked = self._gauge(
+            "lso_blocked_seconds",
+            "How long an open Kafka transaction of the source's writer has hidden what is behind it; 0: none does.",
+        )
+        self._checkpoint_age = self._gauge(
+            "checkpoint_age_seconds", "Age of the newest automatic checkpoint; 0: none was made or is due."
+        )
+        self._checkpoint_failures = self._counter(
+            "checkpoint_failures", "Automatic checkpoints that could not be made."
+        )
         self._windows = self._gauge("open_windows", "Windows that wait for their end.")
         self._owned = self._gauge("source_owned", "1 while this process owns the source, 0 while it stands by.")
         self._restore = self._gauge("restore_progress_ratio", "Share of the changelog that was read back; 1: done.")
@@ -102,9 +112,24 @@ class Metrics:
 
     def declare(self, source: str, event_types: Iterable[str] = ()) -> None:
         """Show a source's metrics as 0 from the start: an absent series alarms nobody."""
-        for gauge in (self._lag, self._open_age, self._windows, self._owned, self._restore):
+        for gauge in (
+            self._lag,
+            self._open_age,
+            self._blocked,
+            self._checkpoint_age,
+            self._windows,
+            self._owned,
+            self._restore,
+        ):
             gauge.labels(source)
-        for counter in (self._duplicates, self._row_changes, self._transactions, self._seeds, self._seed_differences):
+        for counter in (
+            self._duplicates,
+            self._row_changes,
+            self._transactions,
+            self._seeds,
+            self._seed_differences,
+            self._checkpoint_failures,
+        ):
             counter.labels(source)
         for event_type in event_types:
             self._events.labels(source, event_type)
@@ -154,6 +179,18 @@ class Metrics:
     def open_transaction_age(self, source: str, seconds: float) -> None:
         """Age of the oldest transaction that waits; 0 where none does."""
         self._open_age.labels(source).set(seconds)
+
+    def lso_blocked(self, source: str, seconds: float) -> None:
+        """How long the last stable offset of some input has stood still below its end."""
+        self._blocked.labels(source).set(seconds)
+
+    def checkpoint_age(self, source: str, seconds: float) -> None:
+        """Age of the newest automatic checkpoint."""
+        self._checkpoint_age.labels(source).set(seconds)
+
+    def checkpoint_failed(self, source: str) -> None:
+        """An automatic checkpoint could not be made."""
+        self._checkpoint_failures.labels(source).inc()
 
     def open_windows(self, source: str, count: int) -> None:
         """Windows that are open now."""

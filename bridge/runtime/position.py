@@ -150,6 +150,11 @@ def resolve(text: str, ends: Ends, checkpoint_end: Callable[[str], int], publish
     return _at_time(text, ends)
 
 
+def needs_histories(text: str) -> bool:
+    """Whether ``Ends`` must know the accepted histories to find it: what counts ENDs by their position or their time."""
+    return text not in {BEGINNING, NOW} and not text.startswith(_CHECKPOINT) and not _OFFSET.fullmatch(text)
+
+
 def _offset(marker: TransactionMarker | None) -> int:
     return -1 if marker is None else marker.offset
 

@@ -52,7 +52,7 @@ class Published:
         self._source = b"/bridge/" + source.encode()
         self._reader = reader
         self._tell = tell
-        self.topics = sorted({rule.topic for mapping in mappings.mappings for rule in mapping.events})
+        self.topics = event_topics(mappings)
 
     def find(self, event_id: str) -> Told | None:
         """The latest event of this id; one that was told again is the same. Raises Retriable."""
@@ -99,6 +99,11 @@ class Published:
         time = datetime.fromisoformat(headers["lastUpdated"].decode())
         likes = [CanonicalEvent(rule, aggregate, key, "", {}) for aggregate in dict.fromkeys(known)]
         return Told(event_id, (time - _EPOCH) // _MS, likes, self._encode, self._tell)
+
+
+def event_topics(mappings: MappingSet) -> list[str]:
+    """Every topic that a mapping of this source names."""
+    return sorted({rule.topic for mapping in mappings.mappings for rule in mapping.events})
 
 
 def _headers(record: InboundRecord) -> dict[str, bytes]:

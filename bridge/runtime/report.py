@@ -29,5 +29,8 @@ class Report:
     def aborted(self, error: Exception) -> None:
         """Work was dropped; it will be done again, here or by another owner."""
 
+    def blocked(self, hidden: tuple[float, str]) -> None:
+        """For how many seconds an open Kafka transaction of the source's writer has hidden what is behind it, and where."""
+
     def behind(self, records: int, oldest_open_ms: int | None) -> None:
         """How many records are not yet processed, and the time of the oldest transaction that is still open."""

@@ -12,8 +12,10 @@ from bridge.observe.metrics import Metrics
 from bridge.runtime.report import Report
 
 _TRUNCATED = "its policy (`tables` of the source) says whether its rows stay in the state; no event is published"
+_BLOCKED = "a Kafka transaction of the source's writer is open: nothing behind it can be read before it ends"
 _DECIDED = "`bridge release` decided so; events of the missing rows are missing, and rows in the state may be old"
 _RESTORE_LOG_SECONDS = 5.0
+_BLOCKED_LOG_SECONDS = 30.0  # a connector's own transactions are over by then
 
 
 class Watch(Report):
@@ -29,6 +31,7 @@ class Watch(Report):
         self._restoring: tuple[float, int] | None = None  # since when, from which offset
         self._unseeded: list[str] = []
         self._incomplete_said = False
+        self._blocked_at = ""  # said already
 
     def tick(self) -> None:
         self._health.tick()
@@ -121,6 +124,13 @@ class Watch(Report):
         self._metrics.kafka_transaction(self._source, committed=False)
         code = error.code if isinstance(error, BridgeError) else ""
         self._log.warning("aborted", code=code, reason=str(error), hint="restored from the checkpoint; nothing is lost")
+
+    def blocked(self, hidden: tuple[float, str]) -> None:
+        seconds, place = hidden
+        self._metrics.lso_blocked(self._source, seconds)
+        if seconds >= _BLOCKED_LOG_SECONDS and place != self._blocked_at:
+            self._blocked_at = place
+            self._log.warning("blocked", at=place, seconds=round(seconds), reason=_BLOCKED, hint="bridge positions")
 
     def behind(self, records: int, oldest_open_ms: int | None) -> None:
         self._metrics.lag(self._source, records)

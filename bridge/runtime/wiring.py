@@ -12,14 +12,11 @@ from bridge.kafka.settings import ClientSettings
 from bridge.kafka.topics import Topic, check, create, plan, require
 from bridge.model import MappingSet, Reader
 from bridge.runtime.crash import crash_point
+from bridge.runtime.published import event_topics
+from bridge.runtime.stored import Checkpoints
 
 if TYPE_CHECKING:
     from bridge.config import Config, Source
-
-
-def event_topics(mappings: MappingSet) -> list[str]:
-    """Every topic that a mapping of this source names."""
-    return sorted({rule.topic for mapping in mappings.mappings for rule in mapping.events})
 
 
 def kafka_for(config: Config, source: Source, mappings: MappingSet, purpose: str = "") -> ConfluentKafka:
@@ -56,6 +53,11 @@ def translating(config: Config) -> Callable[[Reader], Reader]:
 
 def throwaway_reader(config: Config, source: Source, purpose: str) -> Reader:
     """A reader of one source's topics for a command: it joins no group, commits nothing, and disturbs no bridge."""
+    return translating(config)(topics_reader(config, source, source.settings.topics, purpose))
+
+
+def topics_reader(config: Config, source: Source, topics: tuple[str, ...], purpose: str) -> Reader:
+    """The same of other topics, beside the source's transaction topic or log; their records as they stand there."""
     name = f"{config.application}.{source.settings.name}.{purpose}"
     return ConfluentKafka(
         ClientSettings(
@@ -64,10 +66,9 @@ def throwaway_reader(config: Config, source: Source, purpose: str) -> Reader:
             transactional_id=name,
             owner_topic=source.owner_topic,
             changelog_topic=source.changelog_topic,
-            data_topics=source.settings.topics,
+            data_topics=topics,
             client_id=name,
         ),
-        translating=translating(config),
     ).reader()
 
 
@@ -85,6 +86,12 @@ def letters_reader(config: Config, source: Source) -> Reader:
             client_id=name,
         )
     ).reader()
+
+
+def checkpoints_of(config: Config, source: Source) -> Checkpoints:
+    """The stored checkpoints of one source."""
+    name = source.settings.name
+    return Checkpoints(config.checkpoints_directory / config.application / name, name)
 
 
 def topic_plan(config: Config, source: Source, mappings: MappingSet) -> list[Topic]:

@@ -39,6 +39,7 @@ from bridge.model import (
 from bridge.runtime.crash import crash_point
 from bridge.runtime.decide import decide
 from bridge.runtime.evolve import Evolve
+from bridge.runtime.hidden import Hidden
 from bridge.runtime.report import Report
 from bridge.runtime.restore import Restore
 from bridge.state.rows import RowState
@@ -116,6 +117,7 @@ class Session:
         self._last_commit = self._clock.now()
         self._last_refresh = self._clock.now()
         self._short: _Short | None = None
+        self._hidden = Hidden()
 
     def _new_pipeline(self, worker: Worker) -> Pipeline:
         reader = self._reader
@@ -258,6 +260,7 @@ class Session:
         offsets = self._pipeline.checkpoint.inputs()
         behind = sum(max(0, end - offsets.get(partition, 0)) for partition, end in ends.items())
         self._report.behind(behind, self._pipeline.oldest_open_ms())
+        self._report.blocked(self._hidden.look(ends, self._reader.written(), self._now()))
 
     def _lap(self, step: str) -> None:
         now = self._now()

@@ -145,6 +145,9 @@ class FakeReader:
         self.process.fail("ends", self.process.faults.read_fails)
         return {name: log.end() for name, log in self._logs.items()}
 
+    def written(self) -> dict[InputPartition, int]:
+        return {name: len(log.records) for name, log in self._logs.items()}
+
     def pause(self, partitions: Iterable[InputPartition]) -> None:
         self._paused.update(partitions)
 
