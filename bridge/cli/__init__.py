@@ -25,6 +25,8 @@ COMMANDS = (
     "capture",
     "topics",
     "doctor",
+    "positions",
+    "checkpoint",
     "backfill",
     "schema",
     "dlt",

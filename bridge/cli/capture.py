@@ -6,11 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from bridge.cli.common import Subparsers, command, config_argument
-from bridge.config import load
+from bridge.cli.common import Subparsers, command, config_argument, mapping_set
+from bridge.config import Config, Source, load
 from bridge.errors import ConfigInvalid
 from bridge.model import Diagnostic
 from bridge.runtime.capture import Summary, Wish, capture
+from bridge.runtime.locate import locate
 from bridge.runtime.wiring import throwaway_reader
 
 
@@ -36,11 +37,10 @@ def add(subparsers: Subparsers) -> None:
     start.add_argument(
         "--from",
         dest="start",
-        metavar="OFFSET",
-        type=_offset,
+        metavar="POSITION",
         default="0",
-        help="from the transaction whose END has this offset in the transaction topic or log, without what was before it; "
-        "'end': from those that commit from now on",
+        help="from the first transaction that ends at this position or behind it, without what was before it: the offset of "
+        "its END, a time, an LSN or GTID, checkpoint:NAME or the id of an event; 'end': from those that commit from now on",
     )
     extent = parser.add_mutually_exclusive_group()
     extent.add_argument("--until-end", action="store_true", help="all that is there when the command starts (default)")
@@ -57,7 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
         hint = f"the config has {', '.join(sorted(config.sources))}"
         problem = Diagnostic("C004", f"there is no source {arguments.source!r}", str(arguments.config), hint=hint)
         raise ConfigInvalid([problem])
-    wish = Wish(arguments.start, arguments.transactions, arguments.seconds)
+    start = _start(config, source, arguments.start)
+    wish = Wish(start, arguments.transactions, arguments.seconds)
     reader = throwaway_reader(config, source, "capture")
     try:
         summary = capture(reader, source.settings, wish, arguments.output, _tell)
@@ -82,10 +83,12 @@ def _tell(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _offset(text: str) -> str:
-    if text != "end" and not text.isdigit():
-        raise argparse.ArgumentTypeError("an offset, or 'end'")
-    return text
+def _start(config: Config, source: Source, text: str) -> str:
+    """What ``Wish.start`` takes."""
+    if text == "end" or text.isdigit():
+        return text
+    mappings = mapping_set(config.mappings, source.settings.name, source.catalog)
+    return str(locate(config, source, mappings, text, _tell).first)
 
 
 def _positive(text: str) -> int:

@@ -16,7 +16,7 @@ from bridge.mapping.tokens import Tokenise, plain
 from bridge.model import MODES, MONEY_DIGITS_MAX, Diagnostic, MappingSet
 
 if TYPE_CHECKING:
-    from bridge.config import Config
+    from bridge.config import Config, Source
     from bridge.kafka.client import ConfluentKafka
     from bridge.runtime.verdict import Topics
 
@@ -92,6 +92,14 @@ def source_name(config: Config, arguments: argparse.Namespace) -> str:
     message = "there are several sources" if named is None else f"there is no source {named!r}"
     hint = f"--source {' | '.join(sorted(config.sources))}"
     raise ConfigInvalid([Diagnostic("C012", message, str(arguments.config), hint=hint)])
+
+
+def sources_of(config: Config, arguments: argparse.Namespace) -> dict[str, Source]:
+    """The source that is named; without a name, every one. Raises ConfigInvalid."""
+    if arguments.source is None:
+        return config.sources
+    name = source_name(config, arguments)
+    return {name: config.sources[name]}
 
 
 def mappings_arguments(parser: argparse.ArgumentParser) -> Any:

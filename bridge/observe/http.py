@@ -46,6 +46,9 @@ class Health:
             raise ValueError(state)
         self._states = {**self._states, source: state}
 
+    def owns(self, source: str) -> bool:
+        return self._states.get(source) == OWNER
+
     def live(self) -> tuple[bool, dict[str, object]]:
         """Whether the loop ticked within the limit, and the body that says so."""
         age = self._now() - self._ticked

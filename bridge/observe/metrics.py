@@ -87,7 +87,7 @@ class Metrics:
             "How long an open Kafka transaction of the source's writer has hidden what is behind it; 0: none does.",
         )
         self._checkpoint_age = self._gauge(
-            "checkpoint_age_seconds", "Age of the newest automatic checkpoint; 0: none was made or is due."
+            "checkpoint_age_seconds", "Age of the newest automatic checkpoint; 0: there is none."
         )
         self._checkpoint_failures = self._counter(
             "checkpoint_failures", "Automatic checkpoints that could not be made."

@@ -23,8 +23,9 @@ from bridge.model import MappingSet
 from bridge.observe.http import STARTING, Health, Server
 from bridge.observe.logs import configure, get_logger
 from bridge.observe.metrics import Metrics
+from bridge.runtime.automatic import Automatic, Schedule
 from bridge.runtime.watch import Watch
-from bridge.runtime.wiring import kafka_for, require_topics
+from bridge.runtime.wiring import checkpoints_of, kafka_for, require_topics
 from bridge.runtime.worker import Worker
 from bridge.state.store import LmdbStore, Store, temporary_store
 
@@ -97,6 +98,7 @@ class Daemon:
             watch = Watch(name, self._metrics, self._health)
             self._wait_for_topics(name, source, watch)
             if not self._stop.is_set():
+                self._start_schedule(name, source)
                 self._worker(name, source, watch).run(self._stop.is_set)
         except BaseException as error:  # noqa: BLE001 - the process ends with it, see run
             self._error = error
@@ -115,6 +117,18 @@ class Daemon:
                 hint = "the bridge waits, and is not ready until Kafka answers"
                 get_logger().warning("waiting", source=name, code=error.code, reason=error.message, hint=hint)
                 self._stop.wait(WAIT_SECONDS)
+
+    def _start_schedule(self, name: str, source: Source) -> None:
+        """Checkpoints by themselves, where the config wants them."""
+        wanted = self._config.schedule
+        if wanted is None:
+            return
+        schedule = Schedule(checkpoints_of(self._config, source), wanted.every_hours, wanted.keep)
+        kafka = partial(kafka_for, self._config, source, self._mappings[name], "checkpoint")
+        automatic = Automatic(
+            name, schedule, lambda: kafka().changelog(), lambda: self._health.owns(name), self._metrics, self._stop
+        )
+        threading.Thread(target=automatic.run, name=f"{name}.checkpoint", daemon=True).start()
 
     def _worker(self, name: str, source: Source, watch: Watch) -> Worker:
         config = self._config
