@@ -41,7 +41,7 @@ class Topic:
     """A transaction topic, or a log, of a seed's making; ``ends`` holds every END, ``released`` those that are no repeats."""
 
     def __init__(self, seed: int, *, log: bool = False, mariadb: bool = False) -> None:
-        self.rng = rng = random.Random(seed)  # noqa: S311 - a seed must replay
+        self.rng = rng = random.Random(seed)
         self.broker = Broker(seed)
         self.name = "s.log" if log else "s.transaction"
         self.broker.create_topic(self.name)
@@ -57,6 +57,7 @@ class Topic:
             log=self.name if log else "",
         )
         self.mariadb = mariadb
+        self.notes: list[str] = []
         self.ends: list[End] = []
         self.accepted: dict[int, dict[str, int]] = {}
         self._history = 0
@@ -130,8 +131,6 @@ class Topic:
         published.topics = ["out"]
         return resolve(text, self.opened(), lambda name: {"night": 17}[name], published)
 
-    notes: list[str] = []
-
     def naive(self, ends: list[End], where: Callable[[End], int]) -> Place:
         """-1, 0, 1: an END lies before the place, at it, behind it."""
         first = next((end.offset for end in ends if where(end) >= 0), self.end)
@@ -160,8 +159,7 @@ def test_every_kind_of_position(seed: int, kind: dict[str, Any]) -> None:
         for off in (-1, 0, 1):
             at = end.time_ms + off
             moment = datetime.fromtimestamp(at // 1000, UTC).replace(microsecond=at % 1000 * 1000)
-            running = topic.running
-            expected = topic.naive(topic.released, lambda one, t=at: order(running[one.offset], t))
+            expected = topic.naive(topic.released, lambda one, t=at: order(topic.running[one.offset], t))
             assert topic.resolve(moment.isoformat()) == expected
             assert topic.resolve(moment.isoformat().replace("+00:00", "Z")) == expected
             own = (end.position & ((1 << BITS) - 1)) + off
@@ -187,7 +185,6 @@ def publish(topic: Topic, end: End, element: str = "", source: str = "legacy", a
 def test_an_event_s_id_names_the_end_of_its_transaction(seed: int, kind: dict[str, Any]) -> None:
     """Also where several commits have one time, positions were used anew, and Connect sent the END again."""
     topic = Topic(seed, **kind)
-    topic.notes = []
     chosen = topic.rng.sample(topic.released, min(3, len(topic.released)))
     ids = [publish(topic, end) for end in chosen]
     for end, event_id in zip(chosen, ids, strict=True):
@@ -197,7 +194,6 @@ def test_an_event_s_id_names_the_end_of_its_transaction(seed: int, kind: dict[st
 
 def test_an_element_s_event_is_found_by_its_commit_time_and_says_so() -> None:
     topic = Topic(3)
-    topic.notes = []
     end = topic.released[len(topic.released) // 2]
     place = topic.resolve(publish(topic, end, "line 1"))
     expected = next(one.offset for one in topic.released if one.time_ms == end.time_ms)

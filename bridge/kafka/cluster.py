@@ -6,9 +6,9 @@ The client lives as long as this object: futures of an AdminClient that was drop
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka import (
     ConsumerGroupTopicPartitions,
@@ -38,6 +38,14 @@ RETRY_SECONDS: Final = 0.1
 STALE_LEADER: Final = frozenset({KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH})
 # A topic that was just made, or a broker that just started: what they say soon changes.
 SETTLING: Final = UNKNOWN_TOPIC | STALE_LEADER | {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+# The coordinator of a group moves, or reads what it knows.
+NO_COORDINATOR: Final = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
 EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 DEFAULT_SIZE_LIMIT: Final = 1_048_588  # a broker's default of max.message.bytes
@@ -48,6 +56,7 @@ class Cluster:
 
     def __init__(self, settings: ClientSettings, notes: Notes) -> None:
         self._seconds = settings.request_seconds
+        self._timeout: dict[str, Any] = {"request_timeout": self._seconds}
         self._notes = notes
         with border("making a Kafka client"):
             self._admin = AdminClient(common_properties(settings, "admin", notes), logger=LOGGER)
@@ -153,25 +162,30 @@ class Cluster:
 
     def members(self, group: str) -> int:
         """How many processes are in a consumer group; 0 where there is none of this name."""
-        (answer,) = self._client().describe_consumer_groups([group], request_timeout=self._seconds).values()
-        try:
-            return len(answer.result().members)
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return 0
-            raise self._failed(error, f"describing group {group}") from error
+        found = self._of_group(lambda: self._client().describe_consumer_groups([group], **self._timeout), group)
+        return 0 if found is None else len(found.members)
 
     def group_offsets(self, group: str) -> dict[InputPartition, int]:
         """What a consumer group committed."""
         asked = [ConsumerGroupTopicPartitions(group)]
-        (answer,) = self._client().list_consumer_group_offsets(asked, request_timeout=self._seconds).values()
-        try:
-            places = answer.result().topic_partitions or ()
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return {}
-            raise self._failed(error, f"asking for offsets of group {group}") from error
+        found = self._of_group(lambda: self._client().list_consumer_group_offsets(asked, **self._timeout), group)
+        places = () if found is None else found.topic_partitions or ()
         return {InputPartition(one.topic, one.partition): one.offset for one in places if one.offset >= 0}
+
+    def _of_group(self, ask: Callable[[], Mapping[str, Any]], group: str) -> Any:
+        """What the group's coordinator says, which may be loading or moving; None: there is no such group."""
+        until = time.monotonic() + self._seconds
+        while True:
+            try:
+                (answer,) = ask().values()
+                return answer.result()
+            except KafkaException as error:
+                code = error.args[0].code()
+                if code == KafkaError.GROUP_ID_NOT_FOUND:
+                    return None
+                if code not in NO_COORDINATOR or time.monotonic() > until:
+                    raise self._failed(error, f"asking about group {group}") from error
+            time.sleep(RETRY_SECONDS)
 
     # -- offsets ---------------------------------------------------------------------------------------------------
 
