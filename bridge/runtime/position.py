@@ -29,6 +29,7 @@ _GTID: Final = re.compile(r"[0-9]+-[0-9]+-[0-9]+", re.ASCII)
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _OFFSET: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _CHECKPOINT: Final = "checkpoint:"
+_BEGIN: Final = b'{"status":"BEGIN"'
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
 BEGINNING: Final = "beginning"
@@ -60,8 +61,8 @@ class Ends:
         self._idle = reader.ends()
         self.end = self._idle[self.markers]
 
-    def between(self, start: int, end: int) -> Iterator[TransactionMarker]:
-        """BEGIN and END from one offset to before another, as they stand there, repeats and all."""
+    def between(self, start: int, end: int, *, begins: bool = True) -> Iterator[TransactionMarker]:
+        """BEGIN (unless not wanted) and END from one offset to before another, as they stand there, repeats and all."""
         reader = self._reader
         start = max(start, self.start)
         if start >= end:
@@ -77,6 +78,8 @@ class Ends:
             mine = [one for one in records if one.topic() == topic and one.offset() < end]
             if self._single_log:  # rows need not be looked into
                 mine = [one for one in mine if b'"source":{' not in (one.value() or b"")]
+            if not begins:
+                mine = [one for one in mine if not (one.value() or b"").startswith(_BEGIN)]
             found = [item for item in self._decode.records(mine, 0) if isinstance(item, TransactionMarker)]
             if self.histories.count:
                 self.histories.place(found, 0)
@@ -88,7 +91,7 @@ class Ends:
     def rising(self) -> Iterator[tuple[TransactionMarker, int]]:
         """The ENDs that were released, no repeats; each with the running maximum of commit times."""
         position, time_ms = -1, 0
-        for marker in self.between(self.start, self.end):
+        for marker in self.between(self.start, self.end, begins=False):
             if marker.begin or marker.position <= position:
                 continue
             position = marker.position
