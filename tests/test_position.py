@@ -142,7 +142,19 @@ def order(a: int, b: int) -> int:
     return (a > b) - (a < b)
 
 
-KINDS = [{}, {"log": True}, {"mariadb": True}]
+def by_offset(wanted: int) -> Callable[[End], int]:
+    return lambda end: order(end.offset, wanted)
+
+
+def by_position(wanted: int) -> Callable[[End], int]:
+    return lambda end: order(end.position, wanted)
+
+
+def by_time(topic: Topic, wanted: int) -> Callable[[End], int]:
+    return lambda end: order(topic.running[end.offset], wanted)
+
+
+KINDS: list[dict[str, bool]] = [{}, {"log": True}, {"mariadb": True}]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=["tables", "log", "mariadb"])
@@ -154,19 +166,19 @@ def test_every_kind_of_position(seed: int, kind: dict[str, Any]) -> None:
     assert topic.resolve("now") == Place(topic.end, topic.ends[-1].offset if topic.ends else -1)
     assert topic.resolve("checkpoint:night") == Place(18, 17)
     for offset in {*rng.sample(range(start, topic.end), min(8, topic.end - start))}:
-        assert topic.resolve(str(offset)) == topic.naive(topic.ends, lambda end, at=offset: order(end.offset, at))
+        assert topic.resolve(str(offset)) == topic.naive(topic.ends, by_offset(offset))
     for end in rng.sample(topic.released, min(4, len(topic.released))):
         for off in (-1, 0, 1):
             at = end.time_ms + off
             moment = datetime.fromtimestamp(at // 1000, UTC).replace(microsecond=at % 1000 * 1000)
-            expected = topic.naive(topic.released, lambda one, t=at: order(topic.running[one.offset], t))
+            expected = topic.naive(topic.released, by_time(topic, at))
             assert topic.resolve(moment.isoformat()) == expected
             assert topic.resolve(moment.isoformat().replace("+00:00", "Z")) == expected
             own = (end.position & ((1 << BITS) - 1)) + off
             there = [one.position >> BITS for one in topic.released if one.position & ((1 << BITS) - 1) == own]
             wanted = own + (max(there, default=len(topic.accepted)) << BITS)
             text = f"0-1-{own}" if topic.mariadb else f"{own >> 32:x}/{own & 0xFFFFFFFF:X}"
-            assert topic.resolve(text) == topic.naive(topic.released, lambda one, p=wanted: order(one.position, p))
+            assert topic.resolve(text) == topic.naive(topic.released, by_position(wanted))
 
 
 def publish(topic: Topic, end: End, element: str = "", source: str = "legacy", aggregate: str = "Order") -> str:

@@ -103,7 +103,7 @@ def judge(one: Standing, now_ms: int) -> list[Verdict]:
         found.append(_no_bridge(one))
     if one.open_source is not None and not one.behind_transactions:
         found.append(_open_source(one.open_source, now_ms))
-    if one.members and one.behind_transactions:
+    if one.members and one.behind_transactions and not one.short and not one.stops:
         found.append(_working(one))
     if not found:
         found.append(Verdict(UP_TO_DATE, "every source transaction that ended is processed"))
