@@ -18,6 +18,7 @@ from bridge.core.translate import CanonicalEvent
 from bridge.errors import Fatal
 from bridge.mapping import load
 from bridge.model import EventRule, SourceSettings
+from bridge.runtime import position, published
 from bridge.runtime.position import Ends, Place, resolve
 from bridge.runtime.published import Published
 from bridge.testing import Broker, FakeKafka, Faults, Process, SourceTopics
@@ -27,6 +28,13 @@ SEEDS = range(30)
 T0 = 1_790_000_000_000
 ORDER = ROOT / "mappings" / "demo" / "order.yaml"
 MAPPINGS = load([(str(ORDER), ORDER.read_text())], "legacy", None)
+
+
+@pytest.fixture(autouse=True)
+def near_sighted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look back begins so small that it must grow."""
+    monkeypatch.setattr(position, "_FIRST_LOOK", 2)
+    monkeypatch.setattr(published, "_FIRST_LOOK", 1)
 
 
 class End(NamedTuple):
@@ -100,16 +108,16 @@ class Topic:
             f"{self.name}-0": len(self.broker.log(self.name).records)
         }
 
-    def _end(self, position: int, time_ms: int) -> None:
-        group = f"0-1-{position}" if self.mariadb else f"{position % 97}:{position}"
+    def _end(self, at: int, time_ms: int) -> None:
+        group = f"0-1-{at}" if self.mariadb else f"{at % 97}:{at}"
         self._marker("BEGIN", group, time_ms)
         if self.settings.log:
-            row = {"source": {"schema": "public", "table": "a", "lsn": position}, "op": "c", "after": {"id": 1}}
+            row = {"source": {"schema": "public", "table": "a", "lsn": at}, "op": "c", "after": {"id": 1}}
             self.broker.append(self.name, 0, b'{"id":1}', json.dumps(row, separators=(",", ":")).encode())
         elif self.rng.random() < 0.5:
             self.broker.append("s.public.a", self.rng.randint(0, 1), b"k", b"never looked at")
         offset = self._marker("END", group, time_ms)
-        self.ends.append(End(offset, position + (self._history << BITS), time_ms))
+        self.ends.append(End(offset, at + (self._history << BITS), time_ms))
 
     def _marker(self, status: str, group: str, time_ms: int) -> int:
         value = {"status": status, "id": group, "event_count": 0, "data_collections": [], "ts_ms": time_ms}
@@ -127,9 +135,9 @@ class Topic:
         return Ends(self.settings, self.kafka(self.settings.topics).reader(), self.accepted)
 
     def resolve(self, text: str) -> Place:
-        published = Published("legacy", MAPPINGS, self.kafka(("out",)).reader(), self.notes.append)
-        published.topics = ["out"]
-        return resolve(text, self.opened(), lambda name: {"night": 17}[name], published)
+        events = Published("legacy", MAPPINGS, self.kafka(("out",)).reader(), self.notes.append)
+        events.topics = ["out"]
+        return resolve(text, self.opened(), lambda name: {"night": 17}[name], events)
 
     def naive(self, ends: list[End], where: Callable[[End], int]) -> Place:
         """-1, 0, 1: an END lies before the place, at it, behind it."""
