@@ -77,12 +77,12 @@ def _group_and_lsn(transaction_id: str) -> tuple[str, int]:
 
 POSTGRESQL = Connector(
     name="postgresql",
+    shown=lambda position, _: f"{position >> 32:X}/{position & 0xFFFFFFFF:X}",
     source=Source,
     collection=lambda source: f"{source.schema}.{source.table}",
     marker_place=_group_and_lsn,
     row_place=lambda source, transaction_id: (transaction_id.partition(":")[0], source.lsn or 0),
     predecessor=lambda source: _predecessor(source.sequence),
-    shown=lambda position, _: f"{position >> 32:X}/{position & 0xFFFFFFFF:X}",
 )
 
 
