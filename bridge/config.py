@@ -116,6 +116,13 @@ SCHEMA: dict[str, Any] = _object(
         ),
         "tokens": _object({"key_id": _NAME, "key": {"type": "string", "minLength": 1}}, "key_id", "key"),
         "state": _object({"directory": {"type": "string", "minLength": 1}}),
+        "checkpoints": _object(
+            {
+                "directory": {"type": "string", "minLength": 1},
+                "every_hours": {"type": "number", "exclusiveMinimum": 0},
+                "keep": _COUNT,
+            }
+        ),
         "http": _object({"host": {"type": "string"}, "port": {"type": "integer", "minimum": 0, "maximum": 65535}}),
         "logs": _object(
             {"format": {"enum": ["json", "console"]}, "level": {"enum": ["debug", "info", "warning", "error"]}}
@@ -168,6 +175,13 @@ class Source(msgspec.Struct, frozen=True):
         return self.settings.log or self.settings.transaction_topic
 
 
+class Schedule(msgspec.Struct, frozen=True):
+    """When `bridge run` makes checkpoints by itself, and how many of them it keeps."""
+
+    every_hours: float
+    keep: int
+
+
 class Config(msgspec.Struct, frozen=True):
     """The whole config with its defaults; paths are relative to the config file's directory."""
 
@@ -176,6 +190,7 @@ class Config(msgspec.Struct, frozen=True):
     sources: dict[str, Source]
     mappings: Path
     state_directory: Path
+    checkpoints_directory: Path
     http_host: str
     http_port: int
     log_format: str
@@ -187,9 +202,12 @@ class Config(msgspec.Struct, frozen=True):
     transaction_timeout_seconds: float
     registry: RegistrySettings | None = None  # where schemas of Avro and Protobuf records are
     tokenise: Tokenise | None = None  # what stands for personal data; None where the config has no key
+    schedule: Schedule | None = None  # of automatic checkpoints; None where the config says nothing of checkpoints
     secrets: tuple[str, ...] = ()
     """Texts from outside the file under a key that names a secret: they appear in no log."""
 
+
+_CHECKPOINTS: dict[str, Any] = {"directory": "checkpoints", "every_hours": 24, "keep": 7}
 
 DEFAULTS: dict[str, Any] = {
     "application": "bridge",
@@ -435,6 +453,7 @@ def _config(data: dict[str, Any], catalogs: dict[str, Catalog], base: Path) -> C
         sources,
         base / data["mappings"],
         base / parts["state"]["directory"],
+        base / data.get("checkpoints", {}).get("directory", _CHECKPOINTS["directory"]),
         parts["http"]["host"],
         parts["http"]["port"],
         parts["logs"]["format"],
@@ -446,6 +465,7 @@ def _config(data: dict[str, Any], catalogs: dict[str, Catalog], base: Path) -> C
         transaction,
         _registry(data.get("registry"), base),
         _tokenise(data.get("tokens")),
+        _schedule(data.get("checkpoints")),
     )
 
 
@@ -463,6 +483,13 @@ def _registry(given: dict[str, str] | None, base: Path) -> RegistrySettings | No
 
 def _tokenise(tokens: dict[str, str] | None) -> Tokenise | None:
     return None if tokens is None else keyed(tokens["key_id"], tokens["key"].encode())
+
+
+def _schedule(given: dict[str, Any] | None) -> Schedule | None:
+    if given is None:
+        return None
+    wanted = _CHECKPOINTS | given
+    return Schedule(wanted["every_hours"], wanted["keep"])
 
 
 def unknown_tables(path: Path, source: str, tables: Collection[str], mapped: Collection[str]) -> list[Diagnostic]:
