@@ -53,7 +53,7 @@ from bridge.state.rows import RowState, meta_key, other_columns
 from bridge.state.store import LmdbStore
 
 WHOLE = b"whole"
-_MERGE = b"merge"
+MERGE = b"merge"
 _STAGED = b"b"
 _PART = 10_000  # rows per Kafka transaction
 
@@ -181,7 +181,7 @@ class Evolve:
         """Raises Fatal where the state lacks what the mappings use and nobody decided anything."""
         state = self._state
         lacks = lacking(state, self._mappings)
-        merge = msgspec.json.decode(state.meta(_MERGE) or b"null", type=Merge | None)
+        merge = msgspec.json.decode(state.meta(MERGE) or b"null", type=Merge | None)
         if merge is not None and not lacks:
             lacks = {t: [] for t in merge.tables if t in self._mappings.layouts}
             if Staged(self._mappings, lacks).stamp != merge.stamp:
@@ -211,7 +211,7 @@ class Evolve:
             forward = Forward(self._kafka, self._source, staged.rows, rows, live)
             forward.run(lambda _output: rows.committed(b""), lambda _done, _total: self._alive())
             state.adopt()
-            state.put_meta(_MERGE, msgspec.json.encode(Merge(staged.stamp, staged.tables)))
+            state.put_meta(MERGE, msgspec.json.encode(Merge(staged.stamp, staged.tables)))
             for number, table in enumerate(staged.rows.layouts):
                 if table in staged.tables:
                     self._take_rows(rows, number, table)
@@ -239,7 +239,7 @@ class Evolve:
         seeded = {*seeded_of(state)} - {*tables} | {*seeded_of(rows)} & {*tables}
         state.put_meta(SEEDED, msgspec.json.encode(sorted(seeded)))
         state.put_meta(CHECKPOINT, msgspec.structs.replace(live, offsets=then.offsets | live.offsets).encode())
-        state.put_meta(_MERGE, None)
+        state.put_meta(MERGE, None)
         self._save(())
 
 
