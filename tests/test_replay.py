@@ -6,10 +6,8 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
-import pytest
-
 from bridge.runtime.stored import Checkpoints
-from bridge.testing import Crash, FakeKafka, Process
+from bridge.testing import FakeKafka, Process
 from tests.sim.evolution import checkpoint
 from tests.sim.replaying import Slices, everything, rehearse, temporary
 from tests.sim.scenario import Scenario, make_scenario

@@ -26,6 +26,7 @@ COMMANDS = (
     "topics",
     "doctor",
     "backfill",
+    "replay",
     "schema",
     "dlt",
     "release",

@@ -116,20 +116,11 @@ class Replay:
         rate: float | None = None,
         viewer: Viewer | None = None,
     ) -> None:
-        names = {one.aggregate for one in mappings.mappings}
-        unknown = sorted({*asked.mappings} - names)
-        if unknown:
-            raise Fatal(
-                f"no mapping of source {source.name} is of {', '.join(unknown)}",
-                f"--mapping {' | '.join(sorted(names))}",
-                code="B556",
-            )
         self.asked = asked
         self.ports = ports
         # what snapshots showed, and too large a share of failures, are no business of a second time
         self.source = msgspec.structs.replace(source, snapshot_changes="report", max_share=1.0)
-        wanted = tuple([one for one in mappings.mappings if not asked.mappings or one.aggregate in asked.mappings])
-        self.mappings = msgspec.structs.replace(mappings, mappings=wanted)
+        self.mappings = asked.wanted(mappings)
         self.digest = asked.digest(mappings)
         self.rate = rate
         self.viewer = viewer or Viewer()

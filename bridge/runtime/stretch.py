@@ -26,6 +26,19 @@ class Asked(msgspec.Struct, frozen=True):
     live: bool = False
     reissue: bool = False
 
+    def wanted(self, mappings: MappingSet) -> MappingSet:
+        """The mappings whose events are wanted; all the tables, so that rows are what they are. Raises Fatal."""
+        names = {one.aggregate for one in mappings.mappings}
+        unknown = sorted({*self.mappings} - names)
+        if unknown:
+            raise Fatal(
+                f"no mapping of source {mappings.source} is of {', '.join(unknown)}",
+                f"--mapping {' | '.join(sorted(names))}",
+                code="B556",
+            )
+        chosen = tuple([one for one in mappings.mappings if not self.mappings or one.aggregate in self.mappings])
+        return msgspec.structs.replace(mappings, mappings=chosen)
+
     def digest(self, mappings: MappingSet) -> str:
         """What must be the same when it goes on."""
         return blake2b(repr((self, mappings.digest)).encode(), digest_size=8).hexdigest()
