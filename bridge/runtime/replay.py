@@ -53,7 +53,6 @@ _TRIES: Final = 10  # without anything published in between
 _WAIT_SECONDS: Final = 0.2
 _TELL_AFTER: Final = 25  # waits: joining a group takes a moment
 _SLICES: Final = 4  # Kafka transactions per second, where there is a rate
-_LONGEST_STEP: Final = 2_000  # offsets of the transaction topic at once, where there is a rate
 FORWARD: Final = "rolling forward"
 PUBLISHING: Final = "publishing"
 
@@ -338,7 +337,7 @@ class Attempt:
                 return
             if rate is not None:
                 told = self.told.events - before
-                step = max(1, step // 2) if told > rate / _SLICES else min(step * 2, _LONGEST_STEP)
+                step = max(1, step // 2) if told > rate / _SLICES else min(step * 2, max(2, int(rate)))
                 self._slow_down(told / rate)
 
     def _slow_down(self, seconds: float) -> None:

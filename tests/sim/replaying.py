@@ -103,6 +103,8 @@ class Machine:
         self.rng = rng
         self.disk = Disk(None)
         self.starts = 0
+        self.compacted: tuple[str, ...] = ()
+        self.stop_after: int | None = None  # Kafka transactions
         self.reached: Counter[str] = Counter()
 
     def kafka(self, process: Process, asked: Asked) -> tuple[FakeKafka, FakeKafka]:
@@ -145,10 +147,14 @@ class Machine:
             self.checkpoints,
             self.world.broker.clock,
             "boot",
+            compacted=self.compacted,
         )
-        told = Replay(asked, ports, self.world.settings, self.world.mappings, rate).run(
-            lambda: stops and self.rng.random() < 0.05
-        )
+
+        def should_stop() -> bool:
+            enough = self.stop_after is not None and process.passed["publish.after_commit"] > self.stop_after
+            return enough or (stops and self.rng.random() < 0.05)
+
+        told = Replay(asked, ports, self.world.settings, self.world.mappings, rate).run(should_stop)
         self.reached["replay paused"] += not told.done
         return told
 
