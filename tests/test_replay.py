@@ -12,9 +12,8 @@ import pytest
 from msgspec import structs
 
 from bridge.errors import Fatal
-from bridge.runtime.replay import Told
 from bridge.runtime.stored import Checkpoints
-from bridge.runtime.stretch import Asked
+from bridge.runtime.stretch import Asked, Told
 from bridge.testing import FakeKafka, Process
 from tests.sim.evolution import checkpoint
 from tests.sim.mappings import DEAD_LETTERS
@@ -131,9 +130,9 @@ def test_it_publishes_no_faster_than_it_is_told(past: Past) -> None:
     mine = [one for one in past.world.broker.history if one.process == "replay.1"]
     before = 0  # events of the Kafka transactions before
     for one in mine:
-        assert one.at - mine[0].at >= before / 2.0 - 0.001
+        assert not one.records or one.at - mine[0].at >= before / 2.0 - 0.001
         before += sum(record.topic != f"{DEAD_LETTERS}.again" for record in one.records)
-    assert max(len(one.records) for one in mine) < 10
+    assert max(len(one.records) for one in mine) < 20  # those of the snapshot come together
     compare(past.world, asked(past, 0.0), past.slices.between(past.ends[0], past.ends[-1]))
 
 

@@ -15,9 +15,9 @@ from bridge.config import load
 from bridge.errors import ConfigInvalid
 from bridge.model import Diagnostic
 from bridge.runtime.daemon import spare_collections
-from bridge.runtime.replay import Told, Viewer
+from bridge.runtime.replay import Viewer
 from bridge.runtime.replay_parts import Parts
-from bridge.runtime.stretch import Asked
+from bridge.runtime.stretch import Asked, Told
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _POSITION = "offset of an END, time, LSN or GTID, checkpoint:NAME, beginning or now"

@@ -18,7 +18,8 @@ from bridge.runtime.evolve import MERGE, lacking
 from bridge.runtime.stored import Checkpoints, Stored
 from bridge.state.rows import RowState
 
-DECISIONS = (ACCEPT, RELEASE)  # what an operator decided about the log: a later look at it decides the same
+# What was decided about the log, and what of it is too large for its topic: a later look at it decides the same.
+DECISIONS = (ACCEPT, RELEASE, b"large\x00")
 
 Offsets = Mapping[InputPartition, int]
 

@@ -42,7 +42,7 @@ from bridge.runtime.backfill import Known
 from bridge.runtime.position import NOW, Ends
 from bridge.runtime.roll import Roll
 from bridge.runtime.stored import Checkpoints
-from bridge.runtime.stretch import Asked, refuse_live, stretch_of
+from bridge.runtime.stretch import Asked, Told, refuse_live, stretch_of
 from bridge.runtime.worker import Limits
 from bridge.state.rows import RowState
 from bridge.state.store import Store
@@ -55,18 +55,6 @@ _TELL_AFTER: Final = 25  # waits: joining a group takes a moment
 _SLICES: Final = 4  # Kafka transactions per second, where there is a rate
 FORWARD: Final = "rolling forward"
 PUBLISHING: Final = "publishing"
-
-
-class Told(msgspec.Struct, frozen=True):
-    """How far it is, the one record of its topic. ``since``, ``until``: offsets of ENDs; ``count``: of the sequence."""
-
-    asked: str
-    since: int
-    until: int
-    count: int = 0
-    events: int = 0
-    letters: int = 0
-    done: bool = False
 
 
 class Stamp(msgspec.Struct, frozen=True):
@@ -147,7 +135,7 @@ class Replay:
             reader.close()
         if self.asked.live:
             refuse_live(self.asked, found, known.checkpoint, self.mappings.digest, self.ports.compacted)
-        return Told(self.digest, *found)
+        return Told(self.digest, found.since, found.until)
 
     def run(self, should_stop: Callable[[], bool]) -> Told:
         """Until all is published, or until told to stop: then it is not ``done``. Raises Fatal, Fenced, what the core raises."""

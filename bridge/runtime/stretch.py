@@ -44,6 +44,18 @@ class Asked(msgspec.Struct, frozen=True):
         return blake2b(repr((self, mappings.digest)).encode(), digest_size=8).hexdigest()
 
 
+class Told(msgspec.Struct, frozen=True):
+    """How far it is, the one record of its topic. ``since``, ``until``: offsets of ENDs; ``count``: of the sequence."""
+
+    asked: str
+    since: int
+    until: int
+    count: int = 0
+    events: int = 0
+    letters: int = 0
+    done: bool = False
+
+
 class Stretch(NamedTuple):
     """Offsets of the first and the last END."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import yaml
@@ -28,11 +29,11 @@ from deploy.bench.stream import Record as StreamRecord
 from deploy.bench.topics import FILL, PARTITIONS, make_topics
 from deploy.stack import Stack
 from deploy.stack.process import wait_until
-from tests.integration.seen import ROOT, Application, Bridge, Record, run_command, visible
+from tests.integration.seen import ROOT, Application, Bridge, Outsider, Record, run_command, visible
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
-ROW_CHANGES = 12_000
+ROW_CHANGES = 8_000
 PARKED = b'"ord_no":17,'  # the order whose status is a code that nobody knows
 WAIT_SECONDS = 60
 DONE, PAUSED = 0, 75
@@ -227,25 +228,57 @@ def test_parked_before_the_place_it_parks_again_and_filters_leave_the_rest_out(h
     assert f"{len(expected)} dead letters".encode() in done.stdout
 
 
-def started(past: History, since: object, name: str, *more: str) -> subprocess.Popen[bytes]:
-    command = [*RUN, *past.command(since, name, *more)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+class Running:
+    """A replay that a test lets run."""
 
+    def __init__(self, past: History, since: object, name: str, *more: str) -> None:
+        self._past = past
+        self._name = name
+        self._log = past.application.home / f"{name}.log"
+        with self._log.open("ab") as out:
+            command = [*RUN, *past.command(since, name, *more)]
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
 
-def wait_for_shadows(past: History, name: str, least: int) -> None:
-    topic = f"{past.application.events}.{name}"
-    assert wait_until(lambda: topic in past.admin.list_topics(timeout=10).topics, WAIT_SECONDS)
-    assert wait_until(lambda: len(past.shadows(name)) >= least, WAIT_SECONDS)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def said(self) -> str:
+        return self._log.read_text()
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        until = time.monotonic() + 2 * WAIT_SECONDS
+        while not condition():
+            assert self.process.poll() is None, f"it ended: {self.said()}"
+            assert time.monotonic() < until, self.said()
+            time.sleep(0.1)
+
+    def wait_for_shadows(self, least: int) -> None:
+        """Until its topic of events holds so many."""
+        topic = f"{self._past.application.events}.{self._name}"
+        self.wait_until(lambda: topic in self._past.admin.list_topics(timeout=10).topics)
+        with Outsider(self._past.stack.bootstrap, [topic]) as outsider:
+            self.wait_until(lambda: bool(outsider.look() is not None and len(outsider.records) >= least))
+
+    def wait_for_events(self, more_than: int) -> None:
+        """Until the bridge's topic of events holds more than so many."""
+        with Outsider(self._past.stack.bootstrap, [self._past.application.events]) as outsider:
+            self.wait_until(lambda: bool(outsider.look() is not None and len(outsider.records) > more_than))
+
+    def end(self) -> int:
+        return self.process.wait(2 * WAIT_SECONDS)
 
 
 @pytest.mark.parametrize("keeps_its_disk", [True, False])
 def test_killed_in_the_middle_it_goes_on(history: tuple[History, Bridge], *, keeps_its_disk: bool) -> None:
     past, _ = history
     name, since = f"killed-{keeps_its_disk}", past.end(0.4)
-    process = started(past, since, name, "--rate", "100")
-    wait_for_shadows(past, name, 20)
-    process.kill()
-    process.communicate()
+    with Running(past, since, name, "--rate", "30") as running:
+        running.wait_for_shadows(20)
+        running.process.kill()
     told = len(past.shadows(name))
     assert 20 <= told < len(past.expected(since))
     if not keeps_its_disk:
@@ -262,14 +295,13 @@ def test_killed_in_the_middle_it_goes_on(history: tuple[History, Bridge], *, kee
 def test_paused_it_goes_on_with_the_same_command_alone(history: tuple[History, Bridge]) -> None:
     past, _ = history
     since, name = past.end(0.5), "paused"
-    process = started(past, since, name, "--rate", "100")
-    wait_for_shadows(past, name, 10)
-    second = past.replay(past.end(0.2), "paused-two", "--to", str(past.end(0.25)))
-    assert second.returncode == DONE, "another name is another replay"
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=WAIT_SECONDS)
-    assert process.returncode == PAUSED
-    assert out.startswith(b"paused after ")
+    with Running(past, since, name, "--rate", "5") as running:
+        running.wait_for_shadows(10)
+        second = past.replay(past.end(0.2), "paused-two", "--to", str(past.end(0.25)))
+        assert second.returncode == DONE, "another name is another replay"
+        running.process.send_signal(signal.SIGINT)
+        assert running.end() == PAUSED
+        assert "paused after " in running.said()
     other = past.replay(past.end(0.6), name)
     assert (other.returncode, b"B552" in other.stderr) == (70, True)
     assert past.replay(since, name).returncode == DONE
@@ -281,16 +313,12 @@ def test_paused_it_goes_on_with_the_same_command_alone(history: tuple[History, B
 def test_two_of_one_name_wait_for_each_other(history: tuple[History, Bridge]) -> None:
     past, _ = history
     since, name = past.end(0.8), "twice"
-    first = started(past, since, name, "--rate", "50")
-    wait_for_shadows(past, name, 5)
-    second = started(past, since, name)
-    assert second.stderr is not None
-    line = next(line for line in iter(second.stderr.readline, b"") if b"waiting" in line)
-    assert b"another process runs the replay twice" in line
-    first.kill()
-    first.communicate()
-    second.communicate(timeout=WAIT_SECONDS)
-    assert second.returncode == DONE
+    with Running(past, since, name, "--rate", "2") as first:
+        first.wait_for_shadows(2)
+        with Running(past, since, name) as second:
+            second.wait_until(lambda: "another process runs the replay twice" in second.said())
+            first.process.kill()
+            assert second.end() == DONE, second.said()
     past.compare(name, past.expected(since))
 
 
@@ -300,25 +328,21 @@ def test_two_of_one_name_wait_for_each_other(history: tuple[History, Bridge]) ->
 def test_live_it_takes_the_place_of_the_bridge_and_gives_it_back(history: tuple[History, Bridge]) -> None:
     past, bridge = history
     since, before, offsets = past.end(0.9), past.live(), past.committed()
-    waiting = started(past, since, "live", "--live")
-    assert waiting.stderr is not None
-    line = next(line for line in iter(waiting.stderr.readline, b"") if b"waiting" in line)
-    assert b"stop the bridge" in line
-    bridge.stop()
-    waiting.communicate(timeout=WAIT_SECONDS)
-    assert waiting.returncode == DONE
+    with Running(past, since, "live", "--live") as waiting:
+        waiting.wait_until(lambda: "stop the bridge" in waiting.said())
+        bridge.stop()
+        assert waiting.end() == DONE, waiting.said()
     written = [one for one in past.live() if one not in before]
     expected = [one for one in past.expected(since) if one.topic == past.application.events]
     assert _by_key(written) == _by_key(expected)
     assert past.committed() == offsets
 
-    again = started(past, since, "reissued", "--live", "--reissue", "--rate", "100")
-    assert wait_until(lambda: len(past.live()) > len(before) + len(expected), WAIT_SECONDS)
-    standby = past.application.start("b")
-    standby.wait_for("standby")
-    assert again.poll() is None
-    again.communicate(timeout=WAIT_SECONDS)
-    assert again.returncode == DONE
+    events = len([one for one in past.live() if one.topic == past.application.events])
+    with Running(past, since, "reissued", "--live", "--reissue", "--rate", "4") as again:
+        again.wait_for_events(events)
+        standby = past.application.start("b")
+        standby.wait_for("standby")
+        assert again.end() == DONE, again.said()
     standby.wait_for("owner")
     known = [one.header("ce_id") for one in past.live() if one.topic == past.application.events]
     new = [one for one in past.live() if "replaces" in dict(one.headers)]

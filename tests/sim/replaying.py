@@ -20,9 +20,9 @@ from msgspec import structs
 from bridge.core.pipeline import Pipeline
 from bridge.errors import Fatal
 from bridge.model import InboundRecord, InputPartition, OutboundRecord
-from bridge.runtime.replay import Ports, Replay, Told
+from bridge.runtime.replay import Ports, Replay
 from bridge.runtime.stored import Checkpoints
-from bridge.runtime.stretch import Asked
+from bridge.runtime.stretch import Asked, Told
 from bridge.state.rows import RowState
 from bridge.state.store import MemoryStore
 from bridge.testing import Crash, FakeKafka, Faults, Process, SourceTopics
