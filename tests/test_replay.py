@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -11,11 +12,17 @@ from uuid import UUID, uuid5
 import pytest
 from msgspec import structs
 
-from bridge.errors import Fatal
+from bridge.core.history import RELEASE, decision
+from bridge.errors import Fatal, TransactionIncomplete
+from bridge.runtime.as_of import Beginnings
+from bridge.runtime.decide import decide
 from bridge.runtime.stored import Checkpoints
 from bridge.runtime.stretch import Asked, Told
+from bridge.state.rows import RowState
+from bridge.state.store import MemoryStore
 from bridge.testing import FakeKafka, Process
-from tests.sim.evolution import checkpoint
+from tests.sim.evolution import checkpoint, make_change
+from tests.sim.evolution import world_of as evolving
 from tests.sim.mappings import DEAD_LETTERS
 from tests.sim.replaying import Machine, Slices, compare, everything, rehearse, temporary
 from tests.sim.scenario import Scenario, make_scenario
@@ -97,14 +104,18 @@ class Past:
         return raised.value
 
 
-PARKED = next(
-    seed for seed in range(1, 500) if scenario_of(seed).truth.parked and len(scenario_of(seed).truth.events) > 20
-)
+def _fits(seed: int) -> bool:
+    """A topic per table, something parked, and enough of it."""
+    scenario = scenario_of(seed)
+    return not scenario.layout.single_log and bool(scenario.truth.parked) and len(scenario.truth.events) > 40
+
+
+SEED = next(seed for seed in range(1, 500) if _fits(seed))
 
 
 @pytest.fixture
 def past(tmp_path: Path) -> Past:
-    return Past(PARKED, tmp_path)
+    return Past(SEED, tmp_path)
 
 
 def asked(past: Past, since: float, until: float = 1.0, **how: Any) -> Asked:
@@ -225,3 +236,38 @@ def test_other_arguments_and_a_second_time_are_refused(past: Past) -> None:
 def test_an_empty_stretch_and_an_unknown_mapping_are_refused(past: Past) -> None:
     assert past.refused(asked(past, 0.8, 0.2)).code == "B550"
     assert past.refused(asked(past, 0.2, mappings=("Orders",))).code == "B556"
+
+
+def test_a_checkpoint_without_the_columns_that_are_used_now_does_not_serve(tmp_path: Path) -> None:
+    change = next(one for one in (make_change(seed, narrow=False) for seed in range(1, 100)) if one is not None)
+    world = evolving(change, Random(1), "1/evolving")
+    world.run()
+    kafka = FakeKafka(world.broker, world.topics, Process("operator"))
+    changelog, end = kafka.changelog(), 1 << 40
+    checkpoints = Checkpoints(tmp_path, "legacy")
+    checkpoints.create("old", changelog, 0, lambda _done, _total: None)
+    whole = {log.name: 0 for topic in world.topics.inputs() for log in world.broker.topics[topic]}
+    found = Beginnings(checkpoints, changelog.identity(), whole)
+    assert found.bring(RowState(MemoryStore(), change.old), change.old, end) == "checkpoint old"
+    assert found.bring(RowState(MemoryStore(), change.new), change.new, end) == "the beginning"
+    cut = Beginnings(checkpoints, changelog.identity(), whole | {next(iter(whole)): 1})
+    with pytest.raises(Fatal, match=r"lack what the mappings use \(public\.t_") as raised:
+        cut.bring(RowState(MemoryStore(), change.new), change.new, end)
+    assert raised.value.code == "B551"
+    foreign = Beginnings(checkpoints, "another topic", whole)
+    assert foreign.bring(RowState(MemoryStore(), change.old), change.old, end) == "the beginning"
+
+
+def test_an_operators_decision_holds_in_a_replay_too(past: Past) -> None:
+    """A row is gone from the topics: the replay waits for it as the bridge would, and goes on where that was decided."""
+    world = past.world
+    broker, topics = world.broker, world.topics
+    rows = [one for topic in topics.data for log in broker.topics[topic] for one in log.visible()]
+    lost = next(one for one in rows if b'"transaction":{' in (one.value_bytes or b""))
+    broker.log(lost.topic_name, lost.partition_number).records[lost.offset()] = None
+    with pytest.raises(TransactionIncomplete) as raised:
+        past.replay(asked(past, 0.0))
+    end = int(str(re.search(r"transaction-0@(\d+)", str(raised.value)).group(1)))  # type: ignore[union-attr]
+    ends = {one.name: one.end() for topic in topics.inputs() for one in broker.topics[topic]}
+    decide(FakeKafka(broker, topics, Process("operator")), decision(RELEASE, end, ends))
+    assert past.replay(asked(past, 0.0)).done

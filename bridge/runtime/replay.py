@@ -299,7 +299,7 @@ class Attempt:
             stamp = msgspec.json.decode(self._state.stamp() or b"null", type=Stamp | None)
         except msgspec.DecodeError:
             return None
-        if stamp is None or (stamp.count or 0) > self.told.count:
+        if stamp is None:
             return None
         mine = Stamp(self._topic, self._replay.digest, self._ports.boot, self._state.shape(), stamp.count)
         return stamp if stamp == mine else None
@@ -354,6 +354,7 @@ class Attempt:
                 ),
             )
         self._state.committed(self._stamp(self._count))
+        self._show()
 
     def _publish(self, records: Collection[OutboundRecord], told: Told) -> None:
         self._alive()
@@ -366,6 +367,9 @@ class Attempt:
 
     def _publishing(self, _done: int, _total: int) -> None:
         self._round()
+        self._show()
+
+    def _show(self) -> None:
         first = self.told.since
         done = max(0, self._pipeline.checkpoint.end_offset - first + 1)
         self._replay.viewer.progress(PUBLISHING, done, self.told.until - first + 1)
