@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.history import ACCEPT, RELEASE
+from bridge.core.oversize import Large
 from bridge.errors import Fatal
 from bridge.model import InputPartition, MappingSet
 from bridge.runtime.backfill import Known
@@ -19,7 +20,7 @@ from bridge.runtime.stored import Checkpoints, Stored
 from bridge.state.rows import RowState
 
 # What was decided about the log, and what of it is too large for its topic: a later look at it decides the same.
-DECISIONS = (ACCEPT, RELEASE, b"large\x00")
+DECISIONS = (ACCEPT, RELEASE, Large.PREFIX)
 
 Offsets = Mapping[InputPartition, int]
 
