@@ -2,7 +2,8 @@
 
 ``python -m tests.simulate --seed 1 --runs 1000``. One seed is one whole scenario: a database's history, the topics that
 a connector made of it, and two runs of the bridge over them: a rough one with crashes, take-overs, zombies and failing
-calls, and a calm one. What the first published must be what the naive model says, and the same bytes as the second.
+calls, and a calm one. What the first published must be what the naive model says, and the same bytes as the second; for
+some seeds a stretch of it is then replayed.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from collections import Counter
 from contextlib import nullcontext
 from functools import cache
 from multiprocessing import get_context
+from pathlib import Path
 from random import Random
 
 from bridge.model import MappingSet
 from tests.sim.compiled import compiled
+from tests.sim.replaying import Slices, rehearse, temporary
 from tests.sim.scenario import Scenario, make_scenario
 from tests.sim.verdict import judge, same, same_state
 from tests.sim.workload import Features
@@ -28,6 +31,7 @@ from tests.sim.world import Chaos, World, source_settings
 
 SEED_SECONDS = 20
 MARIADB_SHARE = 0.35
+REPLAYED_SHARE = 0.15
 REPORTED = (
     "bridge crash",
     "take-over",
@@ -46,6 +50,8 @@ REPORTED = (
     "mariadb",
     "BEGIN without END",
     "cascaded change",
+    "replayed stretch",
+    "replay crash",
 )
 
 
@@ -58,7 +64,16 @@ def run_seed(seed: int) -> Counter[str]:
     calm = _run(scenario, Chaos.calm(), f"{seed}/calm")
     same(published, judge(calm.broker, scenario.truth))
     same_state(rough.broker, calm.broker)
-    return _reached(scenario, rough)
+    return _reached(scenario, rough) + _replayed(rough, Random(f"replay/{seed}"))
+
+
+def _replayed(world: World, rng: Random) -> Counter[str]:
+    """For some seeds, a stretch is replayed to shadow topics; without stored checkpoints (see tests/test_replay.py)."""
+    slices = Slices(world) if rng.random() < REPLAYED_SHARE else None
+    if slices is None or not slices.of:
+        return Counter()
+    with temporary() as directory:
+        return rehearse(world, slices, Path(directory), rng, Chaos.random(rng)) + Counter({"replayed stretch": 1})
 
 
 def _run(scenario: Scenario, chaos: Chaos, seed: str) -> World:

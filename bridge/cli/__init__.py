@@ -28,6 +28,7 @@ COMMANDS = (
     "positions",
     "checkpoint",
     "backfill",
+    "replay",
     "schema",
     "dlt",
     "release",

@@ -55,9 +55,14 @@ class PartitionReader:
         self._missing = MISSING_INPUT if settings.owner_topic else CREATE_TOPICS
         self._cluster = cluster
         self._notes = notes
+        self._settings = settings
         self._floor: dict[InputPartition, int] = {}  # assigned: where reading began, or the end last seen
-        with border("making a consumer", notes):
-            self._consumer = Consumer(reader_properties(settings, "reader", notes), logger=LOGGER)
+        self._has_read = False  # since the consumer was made
+        self._consumer = self._new_consumer()
+
+    def _new_consumer(self) -> Consumer:
+        with border("making a consumer", self._notes):
+            return Consumer(reader_properties(self._settings, "reader", self._notes), logger=LOGGER)
 
     def partitions(self) -> list[InputPartition]:
         """See ``Reader.partitions``: asked anew each time, so that a topic that grew is noticed."""
@@ -76,6 +81,12 @@ class PartitionReader:
         starts, ends = self._cluster.starts(targets), self._cluster.ends(targets)
         for name, offset in targets.items():
             targets[name] = checked_start(name, offset, starts[name], ends[name])
+        if (
+            self._has_read
+        ):  # an old position shows for a while after a new assignment, and looks like an end that was reached
+            with border("closing a consumer", self._notes):
+                self._consumer.close()
+            self._consumer, self._has_read = self._new_consumer(), False
         with border("assigning partitions", self._notes):
             self._consumer.assign([TopicPartition(name.topic, name.partition, at) for name, at in targets.items()])
         self._floor = targets
@@ -83,6 +94,7 @@ class PartitionReader:
 
     def read(self, limit: int, seconds: float) -> Sequence[InboundRecord]:
         """See ``Reader.read``. Returns as soon as there is something, and with nothing at a partition's end."""
+        self._has_read = True
         with border("reading", self._notes):
             messages = drain(self._consumer, limit, seconds)
         return self._without_events(messages) if has_error(messages) else messages

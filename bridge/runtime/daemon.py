@@ -65,7 +65,7 @@ class Daemon:
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
         threads = [self._thread(name, source) for name, source in config.sources.items()]
-        _spare_collections()
+        spare_collections()
         for thread in threads:
             thread.start()
         while not self._stop.wait(0.5):
@@ -173,7 +173,7 @@ def _event_types(mappings: MappingSet) -> list[str]:
     return [rule.type for mapping in mappings.mappings for rule in mapping.events]
 
 
-def _spare_collections() -> None:
+def spare_collections() -> None:
     """What lives by now lives on, and rows are not tracked: the cyclic collector has little to find (it took 40% of the time)."""
     gc.collect()
     gc.freeze()

@@ -23,15 +23,23 @@ def kafka_for(config: Config, source: Source, mappings: MappingSet, purpose: str
     """The Kafka port of one source; for a ``purpose``, under a name of its own that fences nobody. Raises ConfigInvalid."""
     name = source.settings.name
     identity = f"{config.application}.{name}{purpose and '.'}{purpose}"
+    outputs = (*event_topics(mappings), source.settings.dead_letter_topic)
+    return kafka_under(identity, config, source, source.changelog_topic, outputs)
+
+
+def kafka_under(
+    identity: str, config: Config, source: Source, changelog: str, outputs: tuple[str, ...]
+) -> ConfluentKafka:
+    """The Kafka port of one source under a name, with a changelog and output topics that may be others than its own."""
     return ConfluentKafka(
         ClientSettings(
             properties=config.kafka,
             group=identity,
             transactional_id=identity,
             owner_topic=source.owner_topic,
-            changelog_topic=source.changelog_topic,
+            changelog_topic=changelog,
             data_topics=source.settings.topics,
-            output_topics=(*event_topics(mappings), source.settings.dead_letter_topic),
+            output_topics=outputs,
             client_id=identity,
             session_timeout_ms=int(config.session_timeout_seconds * 1000),
             transaction_timeout_ms=int(config.transaction_timeout_seconds * 1000),

@@ -532,6 +532,17 @@ def test_seek_leaves_what_it_does_not_name(place: Place) -> None:
     assert read_until(reader, 1) == [b"4"]
 
 
+def test_one_that_goes_back_stands_where_it_was_put(place: Place) -> None:
+    """Else who reads to an end believes at once to be there, and finds nothing."""
+    place.make_all()
+    place.write(place.transaction, [b"%d" % number for number in range(50)])
+    reader = place.reader(place.kafka())
+    for _ in range(20):
+        reader.seek({place.transaction: 0})
+        assert reader.positions()[place.transaction] == 0
+        assert len(read_until(reader, 50)) == 50
+
+
 def test_a_quiet_source_is_read_without_waiting(place: Place) -> None:
     place.make_all()
     place.write(place.orders[0], [b"1"])
