@@ -30,6 +30,7 @@ COMMANDS = (
     "dlt",
     "release",
     "accept",
+    "torture",
 )
 
 

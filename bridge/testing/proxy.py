@@ -271,6 +271,8 @@ class _Link:
             if rule is not None:
                 await rule.hold()
             await self._proxy.travel(len(content))
+            if self._broker[1].is_closing():
+                return
             self._broker[1].write(framed(content))
             await self._broker[1].drain()
 
@@ -299,9 +301,10 @@ class _Link:
                 await rule.hold()
             content = rewritten(request, content, self._proxy.listen)
         await self._proxy.travel(len(content))
-        with suppress(OSError):
+        if not self._client[1].is_closing():  # it may have given up; what it asked for took effect all the same
             self._client[1].write(framed(content))
-            await self._client[1].drain()
+            with suppress(OSError):
+                await self._client[1].drain()
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes | None:
