@@ -62,12 +62,21 @@ class Rule:
         self._seconds = seconds
         self._met = 0
         self._fired = threading.Event()
+        self._answered = threading.Event()
         self._let_go = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def wait(self, seconds: float) -> bool:
         """Wait until it happened for the first time; False if it did not."""
         return self._fired.wait(seconds)
+
+    def delivered(self, seconds: float) -> bool:
+        """Wait until the broker answered a request that was held; False if it did not."""
+        return self._answered.wait(seconds)
+
+    def answered(self) -> None:
+        """For the proxy."""
+        self._answered.set()
 
     def release(self) -> None:
         """Let go of what is held, and hold nothing more."""
@@ -233,6 +242,7 @@ class _Link:
         self._proxy = proxy
         self._client, self._broker = client, broker
         self._asked: dict[int, Request] = {}
+        self._held: dict[int, Rule] = {}
         self._silent = asyncio.Event()  # nothing is unanswered
         self._silent.set()
 
@@ -269,6 +279,7 @@ class _Link:
             self._asked[request.correlation] = request
             self._silent.clear()
             if rule is not None:
+                self._held[request.correlation] = rule
                 await rule.hold()
             await self._proxy.travel(len(content))
             if self._broker[1].is_closing():
@@ -287,7 +298,10 @@ class _Link:
             self._client[1].transport.abort()  # the broker went away
 
     async def _answer(self, content: bytes) -> None:
-        request = self._asked.pop(correlation_of(content), None)
+        correlation = correlation_of(content)
+        request = self._asked.pop(correlation, None)
+        if (held := self._held.pop(correlation, None)) is not None:
+            held.answered()
         if not self._asked:
             self._silent.set()
         if request is not None:

@@ -35,17 +35,19 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIEN
 class BridgeProcess:
     """A process of a config. Its log goes to a file; where it listens stands in there."""
 
-    def __init__(self, config: Path, log: Path, source: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, config: Path, log: Path, source: str, environment: Mapping[str, str], out: int | None = None
+    ) -> None:
         self._log = log
         self._source = source
         self._seen_from = log.stat().st_size if log.exists() else 0
         self._port = 0
-        with log.open("ab") as out:
+        with log.open("ab") as file:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
                 [sys.executable, "-m", "bridge", "run", "--config", str(config)],
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
-                stdout=out,
+                stdout=file if out is None else out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for torture, which ends its processes itself
             )

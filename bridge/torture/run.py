@@ -147,7 +147,7 @@ class Run:
                 }
             },
             "mappings": str(self._mappings),
-            "state": {"directory": str(self._directory / f"state-{replica}")},
+            "state": {"directory": str(self.state_directory(replica))},
             "http": {"port": 0},
             "limits": {**LIMITS, **timeouts, **changes},
         }
@@ -158,14 +158,35 @@ class Run:
     # -- what faults do ------------------------------------------------------------------------------------------------
 
     def start(
-        self, replica: str = "a", crash_at: str = "", crash_signal: str = "KILL", *, static: bool = False, **limits: Any
+        self,
+        replica: str = "a",
+        crash_at: str = "",
+        crash_signal: str = "KILL",
+        *,
+        static: bool = False,
+        out: int | None = None,
+        **limits: Any,
     ) -> BridgeProcess:
-        """Start a bridge; ``static``: it comes back into its place in the group at once. See ``bridge.runtime.crash``."""
+        """Start a bridge. ``crash_…``: see ``bridge.runtime.crash``. ``out``: where its log goes instead of a file.
+
+        ``static``: once it is killed, the next one comes back into its place in the group at once.
+        """
         environment = {"BRIDGE_CRASH_AT": crash_at, "BRIDGE_CRASH_SIGNAL": crash_signal}
         path = self._config(replica, static=static, **limits)
-        bridge = BridgeProcess(path, self._directory / f"{replica}.log", SOURCE, environment)
+        bridge = BridgeProcess(path, self._directory / f"{replica}.log", SOURCE, environment, out)
         self._bridges.append(bridge)
         return bridge
+
+    def state_directory(self, replica: str) -> Path:
+        """The disk of a replica."""
+        return self._directory / f"state-{replica}"
+
+    def stop_all(self) -> None:
+        """End the bridges that run, as an operator does. Raises Stuck."""
+        for bridge in self._bridges:
+            if bridge.alive():
+                bridge.send(signal.SIGCONT)
+                bridge.stop()
 
     def look(self) -> int:
         """How many events a consumer can see by now."""
@@ -197,10 +218,7 @@ class Run:
         """Until everything is out and committed; then the bridges end. Raises Stuck."""
         self.wait_share(1.0)
         wait_until(self._is_committed, "the group's offsets reached the input's ends")
-        for bridge in self._bridges:
-            if bridge.alive():
-                bridge.send(signal.SIGCONT)
-                bridge.stop()
+        self.stop_all()
 
     def _is_committed(self) -> bool:
         return self.scratch.committed(self._group, self._input.ends) == self._input.ends

@@ -1,0 +1,410 @@
+"""What must be survived, on a real broker, behind a proxy that knows Kafka's requests.
+
+Every test ends with what a ``read_committed`` consumer sees, against events that are known by construction. Where each
+fault is tested (E: test_exactly_once, K: test_kafka_ports, D: test_doors, F: here, T: test_torture, S: the simulator):
+
+| # | fault | tests |
+|---|---|---|
+| 1 | kill -9 at every point, and at random | E killed_at_every_crash_point, killed_at_random_moments_under_load; T crash, kill |
+| 2 | zombie after a take-over | E a_zombie_does_nothing_and_stands_by, a_zombie_that_wakes_inside_a_kafka_transaction; T zombie |
+| 3 | the same transactional.id twice | K a_second_publisher_fences_the_first, one_fenced_half_way_leaves_nothing |
+| 4 | polls too seldom | K one_that_does_not_poll_loses_the_source |
+| 5 | a Kafka transaction that outlives its timeout | K a_transaction_that_outlives_its_timeout_is_replayed; T frozen |
+| 6 | the broker restarts | E the_broker_killed_under_load; K a_short_outage_is_ridden_out, a_broker_killed_half_way_is_retriable |
+| 7 | no coordinator at the start | D the_broker_comes_later; F no_coordinator_answers_at_first |
+| 8 | black hole, resets, latency, trickle | F a_request_meets_trouble (each API); T reset, latency, slow, blackhole |
+| 9 | the answer of EndTxn is lost | F a_request_meets_trouble[END_TXN]; T lost |
+| 10 | a late EndTxn | F a_late_end_does_not_commit_the_next; T late |
+| 11 | abort right after produce | F many_aborts_in_a_row |
+| 12 | members come and go | T storm |
+| 13 | a static member comes back | F a_static_member_comes_back_at_once; T crash |
+| 14 | partitions grow, topics made again, out of range | F a_topic_grows_while_it_is_read, a_topic_is_made_again; K a_log_that_begins_behind_the_checkpoint_is_loss |
+| 15 | the disk is full | F no_room_for_the_state |
+| 16 | too few replicas | F too_few_replicas |
+| 17 | a damaged state cache | F a_damaged_cache |
+| 18 | poison | D garbage_in_a_data_topic, an_unknown_code_parks_its_order; tests/test_broken_records, tests/fuzz |
+| 19 | oversize output | K an_oversize_record_is_refused_before_anything_begins, what_the_broker_refuses_stops_the_bridge_and_is_not_skipped |
+| 22 | clocks jump | F clocks_that_jump |
+| 23 | repeats and positions that go back | E kafka_connect_killed_under_load; test_cases a_restored_database_is_another_history; T repeats; S |
+| 24 | a Kafka transaction stays open upstream | F a_transaction_that_stays_open_upstream; K an_open_transaction_hides_what_follows |
+| 26 | a giant transaction | test_size, tests/test_large |
+| 27 | SIGTERM in every state | F sigterm_in_every_state; D sigterm_while_no_broker_answers |
+| 30 | nobody reads the log | F nobody_reads_the_log |
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its names are public, but not re-exported
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
+from confluent_kafka.cimpl import NewPartitions
+
+from bridge.errors import Fatal
+from bridge.kafka.client import ConfluentKafka
+from bridge.kafka.errors import Ambiguous
+from bridge.kafka.scratch import drained
+from bridge.kafka.settings import ClientSettings
+from bridge.model import ChangelogRecord, InputPartition, OutboundRecord
+from bridge.testing.frames import Api
+from bridge.testing.proxy import Action, Proxy, Rule
+from bridge.torture.process import wait_until
+from deploy.stack import Stack
+from tests.integration.faults import Corner, judge
+
+pytestmark = [pytest.mark.stack, pytest.mark.slow]
+
+SECONDS = 60
+
+
+@pytest.fixture
+def corner(kafka_stack: Stack, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Corner]:
+    yield Corner(kafka_stack, tmp_path, request.node.name.removeprefix("test_").split("[")[0][:40])
+
+
+def admin(corner: Corner) -> AdminClient:
+    return AdminClient({"bootstrap.servers": corner.bootstrap, "log_level": 0})
+
+
+# -- lost, late, reset -------------------------------------------------------------------------------------------------
+
+
+class Ports:
+    """The bridge's Kafka ports behind a proxy, with one topic for each purpose."""
+
+    def __init__(self, corner: Corner, proxy: Proxy) -> None:
+        name = corner.name
+        self.corner = corner
+        self.events, self.owner, self.log = f"{name}.e", f"{name}.t", f"{name}.c"
+        corner.scratch.create({self.events: 1, self.owner: 1, self.log: 1})
+        self.at_point = lambda _point: None
+        properties = {"bootstrap.servers": proxy.bootstrap, "socket.timeout.ms": "2000"}
+        settings = ClientSettings(
+            properties,
+            name,
+            name,
+            self.owner,
+            self.log,
+            output_topics=(self.events,),
+            session_timeout_ms=30_000,
+            transaction_timeout_ms=20_000,
+        )
+        self._kafka = ConfluentKafka(settings, lambda point: self.at_point(point))
+        self.member = self._kafka.membership()
+        assert self.member.wait(SECONDS)
+        self.publisher = self._kafka.publisher(self.member)
+        self.publisher.open()
+
+    def publish(self, value: bytes) -> int:
+        return self.publisher.publish(
+            [OutboundRecord(self.events, b"key", value, [])],
+            [ChangelogRecord(b"key", value)],
+            {InputPartition(self.owner, 0): 0},
+        )
+
+    def seen(self) -> list[bytes | None]:
+        with self.corner.scratch.following(self.events) as reader:
+            return [record.value() for record in drained(reader)]
+
+    def close(self) -> None:
+        self.publisher.close()
+        self.member.close()
+
+
+@pytest.fixture
+def proxy(kafka_stack: Stack) -> Iterator[Proxy]:
+    with Proxy(kafka_stack.bootstrap) as made:
+        yield made
+
+
+@pytest.fixture
+def ports(corner: Corner, proxy: Proxy) -> Iterator[Ports]:
+    made = Ports(corner, proxy)
+    yield made
+    made.close()
+
+
+def test_a_late_end_does_not_commit_the_next(ports: Ports, proxy: Proxy) -> None:
+    """The end of the first Kafka transaction arrives again while the second one is open."""
+    late = proxy.add(Rule(Action.HOLD_REQUEST, Api.END_TXN))
+    ports.publish(b"first")
+    assert late.wait(SECONDS)
+    seen_inside: list[bytes | None] = []
+
+    def look(point: str) -> None:
+        if point == "before_commit":
+            late.release()
+            assert late.delivered(SECONDS)
+            seen_inside.extend(ports.seen())
+
+    ports.at_point = look
+    with pytest.raises(Ambiguous):
+        ports.publish(b"second")
+    ports.publisher.open()
+    ports.publish(b"second")
+    assert seen_inside == [b"first"]
+    assert ports.seen() == [b"first", b"second"]
+
+
+def test_many_aborts_in_a_row(ports: Ports) -> None:
+    def fail(point: str) -> None:
+        if point == "after_produce":
+            raise Fatal("on purpose")
+
+    ports.at_point = fail
+    for _ in range(500):
+        with pytest.raises(Fatal):
+            ports.publish(b"never")
+        ports.publisher.open()
+    ports.at_point = lambda _point: None
+    ports.publish(b"at last")
+    assert ports.seen() == [b"at last"]
+
+
+APIS = [
+    Api.INIT_PRODUCER_ID,
+    Api.ADD_PARTITIONS_TO_TXN,
+    Api.PRODUCE,
+    Api.ADD_OFFSETS_TO_TXN,
+    Api.TXN_OFFSET_COMMIT,
+    Api.END_TXN,
+    Api.FETCH,
+    Api.LIST_OFFSETS,
+    Api.HEARTBEAT,
+    Api.JOIN_GROUP,
+    Api.SYNC_GROUP,
+    Api.METADATA,
+]
+
+
+def test_a_request_meets_trouble(corner: Corner) -> None:
+    """Each API: its first answer is lost; later the connection is reset before it, and after it."""
+    corner.write()
+    with corner.run() as run:
+        rules = [run.proxy.add(Rule(Action.DROP_RESPONSE, api)) for api in APIS]
+        rules += [run.proxy.add(Rule(Action.RESET_BEFORE, api, nth=3)) for api in APIS[1:6]]
+        rules += [run.proxy.add(Rule(Action.RESET_AFTER, api, nth=5)) for api in APIS[1:6]]
+        run.start()
+        judge(run)
+        assert [Api(rule.api).name for rule in rules if not rule.fired] == []
+
+
+def test_no_coordinator_answers_at_first(corner: Corner) -> None:
+    corner.write()
+    with corner.run() as run:
+        rule = run.proxy.add(Rule(Action.RESET_BEFORE, Api.FIND_COORDINATOR, times=20))
+        run.start()
+        judge(run)
+        assert rule.fired == 20
+
+
+# -- the group ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_static_member_comes_back_at_once(corner: Corner) -> None:
+    corner.write(0.5)
+    with corner.run(session=300.0) as run:
+        first = run.start(static=True)
+        first.wait_for("owner")
+        run.wait_progress()
+        first.kill()
+        run.start(static=True).wait_for("owner")  # long before the session of the first one ends
+        corner.write()
+        judge(run)
+
+
+@pytest.mark.parametrize("place", ["starting", "standby", "restoring", "inside", "owner", "blocked"])
+def test_sigterm_in_every_state(corner: Corner, place: str) -> None:
+    """Ends within ten seconds, exit code 0 (see ``stop``); the next one finishes."""
+    corner.write(0.5)
+    with corner.run() as run:
+        if place == "standby":
+            run.start("b").wait_for("owner")
+        at = {"restoring": "after_restore", "inside": "after_produce"}.get(place, "")
+        bridge = run.start("a", at, "STOP")
+        if at:
+            bridge.wait_stopped()
+            bridge.send(signal.SIGTERM)
+            bridge.send(signal.SIGCONT)
+        elif place == "starting":
+            wait_until(lambda: any(line.get("event") == "start" for line in bridge.log()), "it started")
+        else:
+            bridge.wait_for("standby" if place == "standby" else "owner")
+        if place == "blocked":
+            run.wait_progress()
+            run.proxy.black_hole()
+            corner.write()
+        bridge.stop()
+        run.proxy.clear()
+        corner.write()
+        if place != "standby":
+            run.start("a")
+        judge(run)
+
+
+# -- topics ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_topic_grows_while_it_is_read(kafka_stack: Stack, tmp_path: Path) -> None:
+    corner = Corner(kafka_stack, tmp_path, "grows", partitions=1)
+    corner.write(0.5)
+    with corner.run() as run:
+        run.start()
+        run.wait_progress()
+        for future in (
+            admin(corner).create_partitions([NewPartitions(topic, 2) for topic in corner.stream.topics]).values()
+        ):
+            future.result(20)
+        corner.write()
+        judge(run)
+
+
+def test_a_topic_is_made_again(corner: Corner) -> None:
+    """Its records are gone: the bridge stops, and says which topic."""
+    corner.write(0.5)
+    with corner.run() as run:
+        bridge = run.start()
+        run.wait_progress()
+        wait_until(lambda: run.scratch.committed(f"{run.name}.legacy", corner.input.ends) == corner.input.ends, "read")
+        topic = f"{corner.stream.prefix}.public.t_ord"
+        assert corner.scratch.delete([topic], []) == []
+        wait_until(lambda: topic not in admin(corner).list_topics(timeout=10).topics, "deleted")
+        corner.scratch.create({topic: 2})
+        corner.write()
+        wait_until(lambda: not bridge.alive(), "the bridge stopped")
+        assert topic in bridge.log()[-1]["error"]
+
+
+def test_too_few_replicas(corner: Corner) -> None:
+    def demand(count: int) -> None:
+        entry = ConfigEntry("min.insync.replicas", str(count), incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, f"{run.name}.events", incremental_configs=[entry])
+        for future in admin(corner).incremental_alter_configs([resource]).values():
+            future.result(20)
+
+    corner.write(0.5)
+    with corner.run() as run:
+        bridge = run.start()
+        run.wait_progress()
+        demand(2)
+        corner.write()
+        wait_until(lambda: any(line.get("event") == "aborted" for line in bridge.log()), "it gave up once")
+        demand(1)
+        judge(run)
+
+
+def test_a_transaction_that_stays_open_upstream(corner: Corner) -> None:
+    """What follows it waits, nothing is skipped."""
+    corner.write(0.5)
+    topic = corner.stream.transaction_topic
+    producer = Producer({"bootstrap.servers": corner.bootstrap, "transactional.id": corner.name, "log_level": 0})
+    with corner.run() as run:
+        run.start()
+        run.wait_progress()
+        producer.init_transactions(20)
+        producer.begin_transaction()
+        producer.produce(topic, b"{}", b"{}", 0)
+        producer.flush(20)
+        corner.write()
+        before = run.look()
+        assert before < len(corner.input.events)
+        producer.abort_transaction(20)
+        corner.write()
+        judge(run)
+
+
+# -- the machine -------------------------------------------------------------------------------------------------------
+
+
+def test_no_room_for_the_state(corner: Corner) -> None:
+    corner.write(0.5)
+    with corner.run() as run:
+        bridge = run.start()
+        bridge.wait_for("owner")
+        run.wait_progress()
+        resource.prlimit(bridge.pid, resource.RLIMIT_FSIZE, (40_000, 40_000))
+        corner.write()
+        wait_until(lambda: not bridge.alive(), "the bridge stopped")
+        assert "exit code 70" in bridge.last_words()
+        run.start()
+        judge(run)
+
+
+def test_clocks_that_jump(corner: Corner) -> None:
+    """Processes a day ahead, and then a day behind, work on one stream: no clock is in what they publish."""
+    library = next((str(path) for path in Path("/usr/lib").rglob("libfaketime.so.1")), "")
+    if not library:
+        pytest.skip("Debian's libfaketime is not there")
+    corner.write()
+    with corner.run() as run:
+        for shift in ("+1d", "-1d"):
+            os.environ.update({"LD_PRELOAD": library, "FAKETIME": shift, "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
+            try:
+                bridge = run.start(static=True, crash_at="before_store:4")
+            finally:
+                for name in ("LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC"):
+                    del os.environ[name]
+            bridge.wait_dead()
+        run.start(static=True)
+        judge(run)
+
+
+def test_nobody_reads_the_log(corner: Corner) -> None:
+    """A pipe that is full and not read, then closed."""
+    corner.write(0.5)
+    with corner.run() as run:
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        while True:
+            try:
+                os.write(writing, b"x" * 4096)
+            except BlockingIOError:
+                break
+        os.set_blocking(writing, True)
+        run.start(out=writing)
+        os.close(writing)
+        run.wait_progress()
+        os.close(reading)
+        corner.write()
+        judge(run)
+
+
+def test_a_damaged_cache(corner: Corner) -> None:
+    """Bytes flipped and files cut anywhere, while no bridge runs: found out, and rebuilt."""
+    dice = Random(3)
+    corner.write(0.3)
+    with corner.run() as run:
+        store = run.state_directory("a")
+        run.start().wait_for("owner")
+        run.wait_progress()
+        for share in (0.4, 0.5, 0.6, 0.7, 0.8):
+            run.stop_all()
+            data = next(store.rglob("data.mdb"))
+            damage(data, dice)
+            corner.write(share)
+            run.start().wait_for("owner")
+            run.wait_progress()
+        corner.write()
+        judge(run)
+
+
+def damage(path: Path, dice: Random) -> None:
+    content = bytearray(path.read_bytes())
+    if dice.random() < 0.4:
+        path.write_bytes(content[: dice.randrange(len(content))])
+        return
+    for _ in range(200):
+        content[dice.randrange(len(content))] ^= 0xFF
+    path.write_bytes(content)
