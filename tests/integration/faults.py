@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from confluent_kafka.admin import AdminClient
+
 from bridge.kafka.scratch import Scratch
 from bridge.testing.expected import events_of
 from bridge.testing.proxy import Proxy
@@ -27,7 +29,7 @@ class Corner:
         self.properties = {"bootstrap.servers": stack.bootstrap}
         self.scratch = Scratch(self.properties, self.name)
         self.stream = OrderStream(f"{self.name}.in", ROW_CHANGES, 7, customers=10, orders_at_a_time=10)
-        self.partitions = partitions
+        self.admin = AdminClient({**self.properties, "log_level": 0})  # kept: one that is dropped answers nothing
         self._records = list(self.stream.records())
         self._written = 0
         self._topics = {**dict.fromkeys(self.stream.topics, partitions), self.stream.transaction_topic: 1}

@@ -1,35 +1,7 @@
 """What must be survived, on a real broker, behind a proxy that knows Kafka's requests.
 
 Every test ends with what a ``read_committed`` consumer sees, against events that are known by construction. Where each
-fault is tested (E: test_exactly_once, K: test_kafka_ports, D: test_doors, F: here, T: test_torture, S: the simulator):
-
-| # | fault | tests |
-|---|---|---|
-| 1 | kill -9 at every point, and at random | E killed_at_every_crash_point, killed_at_random_moments_under_load; T crash, kill |
-| 2 | zombie after a take-over | E a_zombie_does_nothing_and_stands_by, a_zombie_that_wakes_inside_a_kafka_transaction; T zombie |
-| 3 | the same transactional.id twice | K a_second_publisher_fences_the_first, one_fenced_half_way_leaves_nothing |
-| 4 | polls too seldom | K one_that_does_not_poll_loses_the_source |
-| 5 | a Kafka transaction that outlives its timeout | K a_transaction_that_outlives_its_timeout_is_replayed; T frozen |
-| 6 | the broker restarts | E the_broker_killed_under_load; K a_short_outage_is_ridden_out, a_broker_killed_half_way_is_retriable |
-| 7 | no coordinator at the start | D the_broker_comes_later; F no_coordinator_answers_at_first |
-| 8 | black hole, resets, latency, trickle | F a_request_meets_trouble (each API); T reset, latency, slow, blackhole |
-| 9 | the answer of EndTxn is lost | F a_request_meets_trouble[END_TXN]; T lost |
-| 10 | a late EndTxn | F a_late_end_does_not_commit_the_next; T late |
-| 11 | abort right after produce | F many_aborts_in_a_row |
-| 12 | members come and go | T storm |
-| 13 | a static member comes back | F a_static_member_comes_back_at_once; T crash |
-| 14 | partitions grow, topics made again, out of range | F a_topic_grows_while_it_is_read, a_topic_is_made_again; K a_log_that_begins_behind_the_checkpoint_is_loss |
-| 15 | the disk is full | F no_room_for_the_state |
-| 16 | too few replicas | F too_few_replicas |
-| 17 | a damaged state cache | F a_damaged_cache |
-| 18 | poison | D garbage_in_a_data_topic, an_unknown_code_parks_its_order; tests/test_broken_records, tests/fuzz |
-| 19 | oversize output | K an_oversize_record_is_refused_before_anything_begins, what_the_broker_refuses_stops_the_bridge_and_is_not_skipped |
-| 22 | clocks jump | F clocks_that_jump |
-| 23 | repeats and positions that go back | E kafka_connect_killed_under_load; test_cases a_restored_database_is_another_history; T repeats; S |
-| 24 | a Kafka transaction stays open upstream | F a_transaction_that_stays_open_upstream; K an_open_transaction_hides_what_follows |
-| 26 | a giant transaction | test_size, tests/test_large |
-| 27 | SIGTERM in every state | F sigterm_in_every_state; D sigterm_while_no_broker_answers |
-| 30 | nobody reads the log | F nobody_reads_the_log |
+fault is tested, those of other modules too, stands in README.md beside this file.
 """
 
 from __future__ import annotations
@@ -37,14 +9,13 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its names are public, but not re-exported
-    AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
@@ -70,12 +41,8 @@ SECONDS = 60
 
 
 @pytest.fixture
-def corner(kafka_stack: Stack, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Corner]:
-    yield Corner(kafka_stack, tmp_path, request.node.name.removeprefix("test_").split("[")[0][:40])
-
-
-def admin(corner: Corner) -> AdminClient:
-    return AdminClient({"bootstrap.servers": corner.bootstrap, "log_level": 0})
+def corner(kafka_stack: Stack, tmp_path: Path, request: pytest.FixtureRequest) -> Corner:
+    return Corner(kafka_stack, tmp_path, request.node.name.removeprefix("test_").split("[")[0][:40])
 
 
 # -- lost, late, reset -------------------------------------------------------------------------------------------------
@@ -89,7 +56,7 @@ class Ports:
         self.corner = corner
         self.events, self.owner, self.log = f"{name}.e", f"{name}.t", f"{name}.c"
         corner.scratch.create({self.events: 1, self.owner: 1, self.log: 1})
-        self.at_point = lambda _point: None
+        self.at_point: Callable[[str], object] = str
         properties = {"bootstrap.servers": proxy.bootstrap, "socket.timeout.ms": "2000"}
         settings = ClientSettings(
             properties,
@@ -101,11 +68,14 @@ class Ports:
             session_timeout_ms=30_000,
             transaction_timeout_ms=20_000,
         )
-        self._kafka = ConfluentKafka(settings, lambda point: self.at_point(point))
+        self._kafka = ConfluentKafka(settings, self._pass)
         self.member = self._kafka.membership()
         assert self.member.wait(SECONDS)
         self.publisher = self._kafka.publisher(self.member)
         self.publisher.open()
+
+    def _pass(self, point: str) -> None:
+        self.at_point(point)
 
     def publish(self, value: bytes) -> int:
         return self.publisher.publish(
@@ -168,7 +138,7 @@ def test_many_aborts_in_a_row(ports: Ports) -> None:
         with pytest.raises(Fatal):
             ports.publish(b"never")
         ports.publisher.open()
-    ports.at_point = lambda _point: None
+    ports.at_point = str
     ports.publish(b"at last")
     assert ports.seen() == [b"at last"]
 
@@ -263,9 +233,9 @@ def test_a_topic_grows_while_it_is_read(kafka_stack: Stack, tmp_path: Path) -> N
     with corner.run() as run:
         run.start()
         run.wait_progress()
-        for future in (
-            admin(corner).create_partitions([NewPartitions(topic, 2) for topic in corner.stream.topics]).values()
-        ):
+        for future in corner.admin.create_partitions(
+            [NewPartitions(topic, 2) for topic in corner.stream.topics]
+        ).values():
             future.result(20)
         corner.write()
         judge(run)
@@ -280,7 +250,7 @@ def test_a_topic_is_made_again(corner: Corner) -> None:
         wait_until(lambda: run.scratch.committed(f"{run.name}.legacy", corner.input.ends) == corner.input.ends, "read")
         topic = f"{corner.stream.prefix}.public.t_ord"
         assert corner.scratch.delete([topic], []) == []
-        wait_until(lambda: topic not in admin(corner).list_topics(timeout=10).topics, "deleted")
+        wait_until(lambda: topic not in corner.admin.list_topics(timeout=10).topics, "deleted")
         corner.scratch.create({topic: 2})
         corner.write()
         wait_until(lambda: not bridge.alive(), "the bridge stopped")
@@ -291,7 +261,7 @@ def test_too_few_replicas(corner: Corner) -> None:
     def demand(count: int) -> None:
         entry = ConfigEntry("min.insync.replicas", str(count), incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ResourceType.TOPIC, f"{run.name}.events", incremental_configs=[entry])
-        for future in admin(corner).incremental_alter_configs([resource]).values():
+        for future in corner.admin.incremental_alter_configs([resource]).values():
             future.result(20)
 
     corner.write(0.5)
