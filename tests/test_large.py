@@ -27,10 +27,10 @@ from bridge.model import (
 )
 from bridge.state.rows import RowState
 from bridge.state.store import MemoryStore, temporary_store
+from bridge.testing.stream import OrderStream, Record
 from deploy.bench.large import ImportStream
-from deploy.bench.stream import OrderStream, Record
 
-ORDER = Path("deploy/bench/order.yaml")
+ORDER = Path("bridge/testing/order.yaml")
 MAPPINGS = load([(str(ORDER), ORDER.read_text())], "legacy", None)
 
 

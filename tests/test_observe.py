@@ -204,7 +204,7 @@ def test_a_batch_is_counted() -> None:
     metrics.events_published("legacy", {"OrderPlaced": 30, "OrderPaid": 10}, 0.02)
     metrics.dead_letters("legacy", "B202")
     metrics.seed_differences("legacy", 1)
-    metrics.kafka_transaction("legacy", committed=True)
+    metrics.kafka_transaction("legacy", "committed")
     metrics.lag("legacy", 12)
     metrics.open_transaction_age("legacy", 1.5)
     metrics.owned("legacy", owner=True)

@@ -133,7 +133,7 @@ FILES = [path for folder in ("mappings", "tests/captures/mappings") for path in 
 CATALOGS = [path for path in FILES if CATALOG_NAME.fullmatch(path.name)]
 MAPPINGS = [path for path in FILES if path not in CATALOGS] + [
     GOLDEN / "every_key.yaml",
-    ROOT / "deploy/bench/order.yaml",
+    ROOT / "bridge/testing/order.yaml",
 ]
 
 

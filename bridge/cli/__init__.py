@@ -33,6 +33,7 @@ COMMANDS = (
     "dlt",
     "release",
     "accept",
+    "torture",
 )
 
 

@@ -11,6 +11,7 @@ flag says so; 4. anything else is ``Fatal``: librdkafka leaves errors without a 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -188,6 +189,32 @@ class OutOfTime(Fatal):
             "(transaction.timeout.ms), at most to the brokers' transaction.max.timeout.ms, 900 seconds by default; "
             "or raise that too, on every broker",
         )
+
+
+class Ambiguous(Retriable):
+    """A commit that went through although connections were lost: what was sent first may still be on its way."""
+
+    code = "B565"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the last Kafka transaction was committed, and the producer lost a connection to the brokers",
+            "nothing is lost; the producer is replaced, so that a late request cannot end a later Kafka transaction",
+        )
+
+
+class Heard(logging.Logger):
+    """What a client says in its log; ``trouble`` once it told of more than what debugging asked for."""
+
+    def __init__(self, to: logging.Logger) -> None:
+        super().__init__(to.name)
+        self._to = to
+        self.trouble = False
+
+    def handle(self, record: logging.LogRecord) -> None:
+        self.trouble = self.trouble or record.levelno > logging.DEBUG
+        if self._to.isEnabledFor(record.levelno):
+            self._to.handle(record)
 
 
 class Notes:

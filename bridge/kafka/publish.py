@@ -10,6 +10,11 @@
 Whatever fails, the producer is dropped: librdkafka has no way to use one again whose commit timed out (no KIP-890), and
 an abort right after the first record may kill it. ``open`` makes the next, whose ``init_transactions`` aborts what the
 last one left.
+
+A commit that succeeds may leave a request behind: where a connection was lost, librdkafka sent EndTxn again, and the
+first one may arrive inside the *next* Kafka transaction and commit a part of it (measured, through a proxy: the brokers
+tell them apart only by the producer's epoch). So a producer that had trouble is dropped after its commit too, whenever
+that was: librdkafka does not tell of the same trouble twice within 30 seconds. The next ``publish`` says why.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from bridge.errors import BridgeError, RecordTooLarge, Retriable, TooLarge
 from bridge.kafka.cluster import DEFAULT_SIZE_LIMIT, Cluster
 from bridge.kafka.consume import partition_list
-from bridge.kafka.errors import Notes, OutOfTime, border, kafka_error, translate
+from bridge.kafka.errors import Ambiguous, Heard, Notes, OutOfTime, border, kafka_error, translate
 from bridge.kafka.membership import GroupMembership
 from bridge.kafka.overdue import call_within
 from bridge.kafka.settings import LOGGER, ClientSettings, producer_properties
@@ -63,6 +68,8 @@ class TransactionalPublisher:
         self._crash_point = crash_point
         self._seconds = settings.transaction_timeout_ms / 1000
         self._producer: Producer | None = None
+        self._heard = Heard(LOGGER)
+        self._dropped: Retriable | None = None  # why the producer was, where that is worth telling
         self._limits: dict[str, int] = {}  # max.message.bytes of each topic
         self._careful_bytes = 0  # key and value of at most this many bytes fit anywhere, with headers
         self._changelog_end = -1
@@ -78,9 +85,12 @@ class TransactionalPublisher:
         self._careful_bytes = min(self._limits.values(), default=DEFAULT_SIZE_LIMIT) // 2
         changelog = InputPartition(settings.changelog_topic, 0)
         with border(f"starting the producer {settings.transactional_id}", self._notes):
+            self._heard, self._dropped = Heard(LOGGER), None
             self._producer = producer = Producer(
-                producer_properties(settings, self._notes, self._limits), logger=LOGGER
+                producer_properties(settings, self._notes, self._limits), logger=self._heard
             )
+            producer.poll(0)
+            self._heard.trouble = False  # what it said of its settings
             until = time.monotonic() + settings.open_seconds
             self._persist(producer.init_transactions, until)
         self._changelog_end = self._cluster.ends([changelog])[changelog]
@@ -94,7 +104,7 @@ class TransactionalPublisher:
         """See ``Publisher.publish``. Raises RecordTooLarge (Fatal) with all that do not fit; mostly nothing has begun then."""
         producer = self._producer
         if producer is None:
-            raise Retriable("the producer is not open")
+            raise self._dropped or Retriable("the producer is not open")
         if self._membership is not None:
             self._membership.group_metadata()  # a zombie shall not even begin
         self._check_sizes(records, changelog)
@@ -138,8 +148,16 @@ class TransactionalPublisher:
         self._crash_point("after_send_offsets")
         self._flush(producer)
         self._crash_point("before_commit")
-        self._persist(producer.commit_transaction, until)
+        self._commit(producer, until)
         self._crash_point("after_commit")
+
+    def _commit(self, producer: Producer, until: float) -> None:
+        """Where EndTxn may have been sent twice, the producer has done its last work."""
+        self._persist(producer.commit_transaction, until)
+        producer.poll(0)  # what it has to say waits for a poll
+        if self._heard.trouble:
+            self._dropped = Ambiguous()
+            self._drop()
 
     def _produce(self, producer: Producer, records: Iterable[OutboundRecord]) -> None:
         """The hot path: 2.2 µs a record with ten headers, 0.7 µs without."""

@@ -38,6 +38,7 @@ DENIED: Final = {
     "group.id": OWN,
     "group.protocol": "other than classic it took ten seconds to find an owner",
     "isolation.level": EXACTLY_ONCE,
+    "log.connection.close": "lost connections must be told",
     "log.queue": OWN,
     "logger": OWN,
     "max.poll.interval.ms": "it has a key of its own",
@@ -189,6 +190,9 @@ def producer_properties(settings: ClientSettings, notes: Notes, limits: Mapping[
         "transaction.timeout.ms": settings.transaction_timeout_ms,
         "enable.idempotence": True,
         "acks": "all",
+        # A lost connection is heard of here, and nowhere else: see Heard.
+        "log_level": 6,
+        "log.connection.close": True,
         # Java's: the same key goes where every other producer of the company puts it.
         "partitioner": "murmur2",
         "batch.size": max(1, min(1_000_000, *limits.values())),

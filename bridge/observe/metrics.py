@@ -16,6 +16,7 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 STEPS: Final = ("read", "decode", "assemble", "collapse", "aggregate", "window", "translate", "encode", "publish")
+OUTCOMES: Final = ("committed", "aborted", "ambiguous")
 STEP_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 EVENT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
@@ -136,7 +137,7 @@ class Metrics:
             self._event_durations.observe(source, event_type, 0.0, 0)
         for step in STEPS:
             self._steps.labels(source, step)
-        for outcome in ("committed", "aborted"):
+        for outcome in OUTCOMES:
             self._commits.labels(source, outcome)
 
     def step(self, source: str, step: str, seconds: float) -> None:
@@ -168,9 +169,9 @@ class Metrics:
         """Snapshot rows that were not what the state said."""
         self._seed_differences.labels(source).inc(count)
 
-    def kafka_transaction(self, source: str, *, committed: bool) -> None:
-        """A Kafka transaction ended."""
-        self._commits.labels(source, "committed" if committed else "aborted").inc()
+    def kafka_transaction(self, source: str, outcome: str) -> None:
+        """A Kafka transaction ended as one of ``OUTCOMES``; an ambiguous one was committed, and counted so before."""
+        self._commits.labels(source, outcome).inc()
 
     def lag(self, source: str, records: int) -> None:
         """Records behind the end that a read_committed consumer sees."""

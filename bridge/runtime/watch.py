@@ -6,6 +6,7 @@ import time
 
 from bridge.core.pipeline import Output
 from bridge.errors import BridgeError
+from bridge.kafka.errors import Ambiguous
 from bridge.observe.http import OWNER, Health
 from bridge.observe.logs import get_logger
 from bridge.observe.metrics import Metrics
@@ -83,7 +84,7 @@ class Watch(Report):
 
     def committed(self, output: Output, seconds: float) -> None:
         source, counts, metrics = self._source, output.counts, self._metrics
-        metrics.kafka_transaction(source, committed=True)
+        metrics.kafka_transaction(source, "committed")
         metrics.batch_read(
             source,
             row_changes=counts.row_changes,
@@ -121,7 +122,7 @@ class Watch(Report):
             )
 
     def aborted(self, error: Exception) -> None:
-        self._metrics.kafka_transaction(self._source, committed=False)
+        self._metrics.kafka_transaction(self._source, "ambiguous" if isinstance(error, Ambiguous) else "aborted")
         code = error.code if isinstance(error, BridgeError) else ""
         self._log.warning("aborted", code=code, reason=str(error), hint="restored from the checkpoint; nothing is lost")
 

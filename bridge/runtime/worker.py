@@ -121,7 +121,7 @@ class Session:
 
     def _new_pipeline(self, worker: Worker) -> Pipeline:
         reader = self._reader
-        partitions = reader.partitions()
+        partitions = self._partitions = reader.partitions()
         pipeline = Pipeline(
             worker.source, worker.mappings, self._state, partitions, self._lap, new_spool=self._new_spool
         )
@@ -183,7 +183,7 @@ class Session:
         self._lap("read")
         pipeline.receive(records, reader.positions())
         while pipeline.wants_ends:
-            pipeline.ends_are(reader.ends())
+            pipeline.ends_are(self._all_ends())
         crash_point("after_receive")
         self._pace()
         if self._is_due(len(records)):
@@ -248,11 +248,21 @@ class Session:
             self._short = _Short(waiting.position, now)
         elif short.ends is None:
             if now - short.since >= _BEFORE_ENDS_ARE_ASKED:
-                short.ends = self._reader.ends()
+                short.ends = self._all_ends()
         elif not short.is_read(self._reader.positions()):
             short.since = now
         elif now - short.since >= self._limits.incomplete_after_seconds:
             raise self._pipeline.incomplete(waiting)
+
+    def _all_ends(self) -> dict[InputPartition, int]:
+        """The ends of the input. Raises Retriable where a topic grew: the next session reads the new partitions too."""
+        new = set(self._reader.partitions()) - set(self._partitions)
+        if new:
+            raise Retriable(
+                f"there are new partitions: {', '.join(sorted(map(str, new)))}",
+                "they are read from now on; consumers that rely on the order of a key across partitions should look twice",
+            )
+        return self._reader.ends()
 
     def report_lag(self) -> None:
         """Tell how far behind the source's end this process is."""

@@ -24,10 +24,10 @@ from pathlib import Path
 
 from confluent_kafka import TopicPartition
 
+from bridge.testing.stream import OrderStream
 from deploy.bench import bridge_config
 from deploy.bench.measure import BenchError, Group, Result, Run
 from deploy.bench.passthrough import EVERY, READING
-from deploy.bench.stream import OrderStream
 from deploy.bench.topics import count_records, event_type, fill, make_topics
 from deploy.stack import Stack, StackError
 

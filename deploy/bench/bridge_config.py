@@ -12,10 +12,9 @@ from pathlib import Path
 
 import yaml
 
-from deploy.bench.stream import OrderStream
+from bridge.testing.stream import MAPPING, OrderStream
 from deploy.stack.process import free_ports
 
-MAPPING = Path(__file__).with_name("order.yaml")
 MAPPING_TOPIC = "sales.orders"
 SOURCE = "legacy"
 PROFILE_LINES = 45

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from deploy.bench.stream import Order, OrderStream, Record
+from bridge.testing.order import Order
+from bridge.testing.stream import OrderStream, Record
 
 ROWS_PER_ORDER = 5
 SAMPLE_SECONDS = 0.02

@@ -18,7 +18,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -26,10 +25,9 @@ import msgspec
 from bridge.core.columns import TableDecoder
 from bridge.mapping import load
 from bridge.model import Mapping, Node, Row
+from bridge.testing.stream import MAPPING, OrderStream
 from deploy.bench import handwritten
-from deploy.bench.stream import OrderStream
 
-MAPPING = Path(__file__).with_name("order.yaml")
 TABLES = ("t_cust", "t_ord", "t_ord_line", "t_pay")
 Events = list[tuple[str, dict[str, Any]]]
 

@@ -28,9 +28,9 @@ from bridge.runtime.restore import Restore
 from bridge.runtime.wiring import kafka_for
 from bridge.state.rows import RowState
 from bridge.state.store import LmdbStore
+from bridge.testing.stream import OrderStream
 from deploy.bench import bridge_config
 from deploy.bench.large import ROWS_PER_ORDER, Memory
-from deploy.bench.stream import OrderStream
 from deploy.bench.topics import TIMEOUT_SECONDS
 
 POSITION = 26_700_000

@@ -9,7 +9,7 @@ from typing import cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from deploy.bench.stream import OrderStream
+from bridge.testing.stream import OrderStream
 
 PARTITIONS = 3
 TIMEOUT_SECONDS = 60.0

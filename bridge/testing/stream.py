@@ -4,8 +4,8 @@ The legacy code behind it rewrites an order's total after every line, touches ro
 and spreads the life of an order over many transactions: about one row change in ten is news to the business. Orders
 live side by side, so that their transactions interleave. REPLICA IDENTITY is DEFAULT: updates have no ``before``.
 
-Everything follows from the seed. The generator counts what happened in the business while it happens (``expected``):
-that count knows nothing of the bridge.
+Everything follows from the seed. The generator writes down what happens in the business while it happens (``facts``,
+counted in ``expected``): that knows nothing of the bridge. ``order.yaml`` beside it is the mapping.
 """
 
 from __future__ import annotations
@@ -13,10 +13,15 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
+from bridge.testing.expected import Fact
+from bridge.testing.order import Change, Order, Row
+
+MAPPING = Path(__file__).with_name("order.yaml")
 CUSTOMERS = 5_000
 ORDERS_AT_A_TIME = 200
 EPOCH_US = 1_760_000_000_000_000  # commit time of the first transaction, microseconds
@@ -24,10 +29,8 @@ FIRST_LSN = 26_700_000
 FIRST_XID = 750
 COUNTRIES = ("DE  ", "FR  ", "NL  ", "PT  ", "SE  ")  # CHAR(4), padded as the database pads it
 SHARE_DRAFTS, SHARE_CANCELLED, SHARE_CANCELLED_PAID = 0.3, 0.08, 0.04
-NAME_LENGTH = 40
 RUN_ID = b"01a20756-85c3-74f1-8d3f-ca85e4517743"
 
-Row = dict[str, Any]
 Step = Callable[[], None]
 
 
@@ -40,27 +43,29 @@ class Record(NamedTuple):
     headers: list[tuple[str, bytes]]
 
 
-class Change(NamedTuple):
-    """One row change inside of a transaction that is being put together."""
-
-    table: str
-    op: str  # c | u | d
-    key: Row
-    after: Row
-
-
 class OrderStream:
     """``records()`` gives every record in the order in which Debezium would; the counts are right when it has ended."""
 
     TABLES = ("t_cust", "t_ord", "t_ord_line", "t_pay")
 
-    def __init__(self, prefix: str, row_changes: int, seed: int = 1) -> None:
+    def __init__(
+        self,
+        prefix: str,
+        row_changes: int,
+        seed: int = 1,
+        *,
+        customers: int = CUSTOMERS,
+        orders_at_a_time: int = ORDERS_AT_A_TIME,
+    ) -> None:
         self.prefix = prefix
+        self.customers = customers
+        self._orders_at_a_time = orders_at_a_time
         self.wanted = row_changes
         self.row_changes = 0
         self.transactions = 0
         self.seeds = 0
         self.expected: Counter[str] = Counter()
+        self.facts: list[Fact] = []
         self._random = random.Random(seed)  # noqa: S311 - dice, not secrets
         self._encode = msgspec.json.Encoder().encode
         self._lsn = FIRST_LSN
@@ -69,7 +74,8 @@ class OrderStream:
         self._last_end: int | None = None
         self._orders = 0
         self._changes: list[Change] = []
-        self._customers = [self._customer(number) for number in range(1, CUSTOMERS + 1)]
+        self._happened: list[tuple[str, Row]] = []
+        self._customers = [self._customer(number) for number in range(1, customers + 1)]
         name, task = prefix.encode(), b"0"
         self._headers = [
             ("__debezium.context.connectorLogicalName", name),
@@ -93,7 +99,7 @@ class OrderStream:
         yield from self._snapshot()
         lives: list[Iterator[Step]] = []
         while True:
-            while len(lives) < ORDERS_AT_A_TIME and self.row_changes < self.wanted:
+            while len(lives) < self._orders_at_a_time and self.row_changes < self.wanted:
                 self._orders += 1
                 lives.append(self._life(self._orders))
             if not lives:
@@ -135,9 +141,10 @@ class OrderStream:
         """Add a row change to the open transaction. ``after`` is copied: callers go on changing their row."""
         self._changes.append(Change(table, op, key, dict(after)))
 
-    def happened(self, event: str) -> None:
-        """Count a fact of the business."""
+    def happened(self, event: str, data: Row) -> None:
+        """A fact of the business, in the open transaction; ``data`` is what its event says."""
         self.expected[event] += 1
+        self._happened.append((event, data))
 
     def dice(self) -> random.Random:
         """The one source of chance."""
@@ -194,6 +201,9 @@ class OrderStream:
         )
         yield self._marker("END", str(len(changes)), f"[{tables}]")
         self._last_end = self._lsn
+        milliseconds = self._now_us // 1000
+        self.facts += [Fact(name, self._lsn, milliseconds, data) for name, data in self._happened]
+        self._happened.clear()
         self.row_changes += len(changes)
         self.transactions += 1
 
@@ -232,154 +242,3 @@ class OrderStream:
         """When the connector saw it: a quarter of a second after the commit."""
         seen = self._now_us + 250_000
         return b'"ts_ms":%d,"ts_us":%d,"ts_ns":%d' % (seen // 1000, seen, seen * 1000 + 157)
-
-
-class Order:
-    """One order of the legacy system; each public method is one of its transactions."""
-
-    def __init__(self, stream: OrderStream, number: int, lines: int) -> None:
-        dice = stream.dice()
-        self._stream = stream
-        self._planned_lines = lines
-        self._header: Row = {
-            "ord_no": number,
-            "rec_typ": "O",
-            "cust_no": dice.randrange(1, CUSTOMERS + 1),
-            "ord_stat": "N",
-            "tot_cents": 0,
-            "cur": "EUR",
-            "chan_cd": dice.choice(("WEB   ", "SHOP  ", "PHONE ")),
-            "plc_dt": None,
-            "shp_dt": None,
-            "rmk": "created by order entry, please handle with care",
-            "lck_flg": "N",
-            "upd_cnt": 0,
-            "upd_usr": "ORDENTRY",
-            "upd_ts": 0,
-        }
-        self._lines: list[Row] = []
-        self._payment: Row = {
-            "pay_no": 1_000_000 + number,
-            "ord_no": number,
-            "st": "I",
-            "amt_cents": 0,
-            "meth_cd": dice.choice(("CC", "DD", "PP")),
-            "del_flg": "N",
-            "upd_ts": 0,
-        }
-
-    def save_draft(self) -> None:
-        """Header and lines, nothing placed yet: no news."""
-        self._insert_header()
-        self._add_lines()
-
-    def place(self) -> None:
-        """Header and lines where no draft was saved, then the payment and the status."""
-        if not self._lines:
-            self._insert_header()
-            self._add_lines()
-        self._payment["amt_cents"] = self._header["tot_cents"]
-        self._write_payment("c")
-        self._header["ord_stat"] = "P"
-        self._header["plc_dt"] = self._stream.timestamp()
-        self._write_header("u")
-        self.touch()
-        self._stream.happened("OrderPlaced")
-
-    def import_placed(self) -> None:
-        """An order that was placed elsewhere: each of its rows is written once."""
-        self._header["ord_stat"] = "P"
-        self._header["plc_dt"] = self._stream.timestamp()
-        for number in range(1, self._planned_lines + 1):
-            line = self._line(number)
-            line["prc_cents"] = self._stream.dice().randrange(99, 20_000)
-            self._header["tot_cents"] += line["qty"] * line["prc_cents"]
-            self._write_line("c", line)
-        self._payment["amt_cents"] = self._header["tot_cents"]
-        self._write_payment("c")
-        self._insert_header()
-        self._stream.happened("OrderPlaced")
-
-    def touch(self) -> None:
-        """A screen was opened and closed: counter and time of the header change, nothing else."""
-        self._write_header("u")
-
-    def save_again(self) -> None:
-        """The whole order is saved without a change: every line and the header are rewritten."""
-        for line in self._lines:
-            self._write_line("u", line)
-        self._write_header("u")
-
-    def rename_customer(self) -> None:
-        """The customer's record changes beside the order: a lookup, so no news of any order."""
-        customer = self._stream.customer(self._header["cust_no"])
-        customer["cust_nm"] += "'" if len(customer["cust_nm"]) < NAME_LENGTH else ""
-        customer["crd_lim"] += 1
-        self._stream.change("t_cust", "u", {"cust_no": customer["cust_no"]}, customer)
-        self._write_header("u")
-
-    def pay(self) -> None:
-        """The payment is authorised and captured at once, and the header touched."""
-        for status in ("A", "C"):
-            self._payment["st"] = status
-            self._write_payment("u")
-        self._write_header("u")
-        self._stream.happened("OrderPaid")
-
-    def ship(self) -> None:
-        """Each line gets its flag, then the header its status."""
-        for line in self._lines:
-            line["shp_flg"] = "Y"
-            self._write_line("u", line)
-        self._header["ord_stat"] = "S"
-        self._header["shp_dt"] = self._stream.timestamp()
-        self._write_header("u")
-        self._stream.happened("OrderShipped")
-
-    def cancel(self) -> None:
-        """Status, and a touch."""
-        self._header["ord_stat"] = "X"
-        self._write_header("u")
-        self.touch()
-        self._stream.happened("OrderCancelled")
-
-    def _insert_header(self) -> None:
-        self._write_header("c")
-
-    def _add_lines(self) -> None:
-        """Each line is inserted, priced by an update, and added to the total of the header."""
-        dice = self._stream.dice()
-        for number in range(1, self._planned_lines + 1):
-            line = self._line(number)
-            self._lines.append(line)
-            self._write_line("c", line)
-            line["prc_cents"] = dice.randrange(99, 20_000)
-            self._write_line("u", line)
-            self._header["tot_cents"] += line["qty"] * line["prc_cents"]
-            self._write_header("u")
-
-    def _line(self, number: int) -> Row:
-        dice = self._stream.dice()
-        return {
-            "ord_no": self._header["ord_no"],
-            "line_no": number,
-            "itm_cd": f"SKU-{dice.randrange(10_000)}".ljust(12),
-            "qty": dice.randrange(1, 6),
-            "prc_cents": 0,
-            "shp_flg": "N",
-            "whs_cd": "W01 ",
-            "upd_ts": 0,
-        }
-
-    def _write_header(self, op: str) -> None:
-        self._header["upd_cnt"] += 1
-        self._header["upd_ts"] = self._stream.timestamp()
-        self._stream.change("t_ord", op, {"ord_no": self._header["ord_no"]}, self._header)
-
-    def _write_line(self, op: str, line: Row) -> None:
-        line["upd_ts"] = self._stream.timestamp()
-        self._stream.change("t_ord_line", op, {"ord_no": line["ord_no"], "line_no": line["line_no"]}, line)
-
-    def _write_payment(self, op: str) -> None:
-        self._payment["upd_ts"] = self._stream.timestamp()
-        self._stream.change("t_pay", op, {"pay_no": self._payment["pay_no"]}, self._payment)
