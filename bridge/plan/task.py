@@ -122,6 +122,8 @@ class History:
         known, refused = self._known, []
         found = [] if known.checkpoints is None else known.checkpoints.before(first, known.identity)
         for stored in found:
+            if stored.end_offset < 0:  # in the middle of the snapshot, whose events belong to the first transaction
+                continue
             lacks = [_lacks(stored, mappings) for mappings in editions]
             if not any(lacks):
                 for state in states:

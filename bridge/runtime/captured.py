@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bridge.model import InboundRecord, InputPartition, PlainRecord, SourceSettings
+from bridge.model import InboundRecord, InputPartition, SourceSettings
 
 
 class CapturedReader:
     """``records`` in the order of their offsets. A capture that begins late begins there: nothing is missing before it."""
 
-    def __init__(self, records: Iterable[PlainRecord], settings: SourceSettings) -> None:
-        self._records: dict[InputPartition, list[PlainRecord]] = {}
+    def __init__(self, records: Iterable[InboundRecord], settings: SourceSettings) -> None:
+        self._records: dict[InputPartition, list[InboundRecord]] = {}
         for record in records:
-            if settings.log in ("", record.topic_name):
-                self._records.setdefault(InputPartition(record.topic_name, record.partition_number), []).append(record)
+            if settings.log in ("", record.topic()):
+                self._records.setdefault(InputPartition(record.topic(), record.partition()), []).append(record)
         self._next: dict[InputPartition, int] = {}  # into its records
         self._positions: dict[InputPartition, int] = {}
         self._paused: set[InputPartition] = set()
@@ -25,7 +25,7 @@ class CapturedReader:
     def seek(self, offsets: dict[InputPartition, int]) -> dict[InputPartition, int]:
         self._positions = {one: max(0, offset) for one, offset in offsets.items()}
         self._next = {
-            one: sum(record.offset_number < offset for record in self._records[one])
+            one: sum(record.offset() < offset for record in self._records[one])
             for one, offset in self._positions.items()
         }
         self._paused = set()
@@ -40,7 +40,7 @@ class CapturedReader:
         for one in open_ones:
             some = self._records[one][self._next[one] : self._next[one] + share]
             self._next[one] += len(some)
-            self._positions[one] = some[-1].offset_number + 1
+            self._positions[one] = some[-1].offset() + 1
             found += some
         return found
 
@@ -48,7 +48,7 @@ class CapturedReader:
         return dict(self._positions)
 
     def ends(self) -> dict[InputPartition, int]:
-        return {one: records[-1].offset_number + 1 for one, records in self._records.items()}
+        return {one: records[-1].offset() + 1 for one, records in self._records.items()}
 
     def pause(self, partitions: Iterable[InputPartition]) -> None:
         self._paused.update(partitions)
