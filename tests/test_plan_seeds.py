@@ -14,7 +14,6 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-import pytest
 from msgspec import structs
 
 from bridge.core.pipeline import Pipeline
@@ -27,7 +26,7 @@ from bridge.runtime.position import Ends
 from bridge.runtime.stored import Checkpoints, Stored
 from bridge.state.rows import RowState
 from bridge.state.store import MemoryStore
-from bridge.testing import Broker, FakeKafka, Process
+from bridge.testing import FakeKafka, Process
 from bridge.testing.broker import Log
 from tests.sim.compiled import catalog_of, compiled
 from tests.sim.mappings import DEAD_LETTERS, EVENTS_TOPIC, LINES_TOPIC, mapping_text
@@ -43,7 +42,10 @@ EDITS = {
     "a condition": ((r"when: became\(status, 'PLACED'\)", "when: status == 'PLACED'"),),
     "an event less": ((r"  OrderRepriced:\n(    .*\n)+?(?=  \w|on_error)", ""),),
     "an event more": (
-        (r"events:\n", f"events:\n  OrderSeen:\n    topic: {EVENTS_TOPIC}\n    when: not deleted()\n    data: [orderId]\n"),
+        (
+            r"events:\n",
+            f"events:\n  OrderSeen:\n    topic: {EVENTS_TOPIC}\n    when: not deleted()\n    data: [orderId]\n",
+        ),
     ),
     "a code less": ((r"S: SHIPPED, ", ""), (r", until: status == 'SHIPPED'", "")),
     "another topic": ((rf"(OrderCreated:\n    topic: ){EVENTS_TOPIC}", rf"\g<1>{LINES_TOPIC}"),),
@@ -145,7 +147,9 @@ def split(records: Sequence[OutboundRecord]) -> tuple[dict[str, OutboundRecord],
     return events, Counter(tuple(one[name] for name in names) for one in letters)
 
 
-def sequences(events: dict[str, OutboundRecord], other: dict[str, OutboundRecord]) -> dict[tuple[str, bytes], list[str]]:
+def sequences(
+    events: dict[str, OutboundRecord], other: dict[str, OutboundRecord]
+) -> dict[tuple[str, bytes], list[str]]:
     found: dict[tuple[str, bytes], list[str]] = {}
     for identity, one in events.items():
         if identity in other and other[identity].topic == one.topic:
