@@ -240,10 +240,10 @@ def test_an_unsound_mapping_is_told_as_by_check(desk: Desk, capsys: pytest.Captu
         ),
     ],
 )
+@pytest.mark.usefixtures("desk")
 def test_what_is_missing(
-    desk: Desk, capsys: pytest.CaptureFixture[str], arguments: Sequence[str], exit_code: int, text: str
+    capsys: pytest.CaptureFixture[str], arguments: Sequence[str], exit_code: int, text: str
 ) -> None:
-    assert desk.home
     assert main(["plan", *arguments]) == exit_code
     assert text in capsys.readouterr().err
 
