@@ -26,9 +26,12 @@ from bridge.plan.fields import differences, text_of
 from bridge.plan.report import Plan
 from bridge.plan.task import History, Known, Wish
 from bridge.plan.waiting import Order, Reached, Waiting
+from bridge.runtime.captured import CapturedReader
 from bridge.runtime.stored import Checkpoints
 from bridge.testing import FakeKafka, Process
 from tests.test_decisions import MAPPING, ONE_LOG, PER_TABLE, Legacy, restored
+from tests.test_seed import MAPPING as SEEDED
+from tests.test_seed import Stream
 
 ROOT = Path(__file__).resolve().parents[1]
 CAPTURES, GOLDEN = ROOT / "tests" / "captures", ROOT / "tests" / "golden"
@@ -345,6 +348,24 @@ def test_what_retention_took_is_said_with_the_place_from_which_a_plan_is_possibl
         plan_of(legacy, MAPPING, tmp_path)
     assert caught.value.hint == "plan from where a state is stored: --from checkpoint:first"
     assert counts(plan_of(legacy, MAPPING, tmp_path, "checkpoint:first")) == {"unchanged": 1}
+
+
+def test_what_a_snapshot_shows_otherwise_is_compared_once() -> None:
+    """A row that was changed while nobody looked, and one that was deleted: a new run's snapshot does not hold it."""
+    stream = Stream("publish")
+    told = [
+        *(stream.seed(number, "N", 100, place, "a") for number, place in ((1, "first"), (2, "true"), (3, "last"))),
+        stream.update(1, "P", 200, "a"),
+        stream.seed(2, "X", 200, "incremental", "a"),
+        *(stream.seed(number, "N", 300, place, "b") for number, place in ((1, "first"), (2, "last"))),
+        stream.update(1, "Q", 400, "b"),
+    ]
+    published = [record for output in told for record in output.records]
+    history = History(stream.settings, CapturedReader(stream.records, stream.settings), Known())
+    edited = SEEDED.replace("topic: orders", "topic: other")
+    plan = history.plan(edition(SEEDED), edition(edited), Wish(), lambda _done, _total: None)
+    assert counts(plan) == {"changed": len(published)}
+    assert len(published) > 4
 
 
 # -- parts ---------------------------------------------------------------------------------------------------------------

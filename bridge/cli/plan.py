@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from bridge.cli.common import Subparsers, catalog_file, command, mapping_files, modes_argument, source_of
+from bridge.cli.common import Subparsers, catalog_file, command, mapping_files, modes_argument, source_name
 from bridge.cli.output import in_colour
 from bridge.cli.progress import Progress
 from bridge.config import Config, load
@@ -88,7 +88,7 @@ def _edition(directory: Path, arguments: argparse.Namespace, config: Config | No
     catalog = None if arguments.catalog is None else catalog_file(arguments.catalog)
     tokenise: Tokenise = plain
     if config is not None:
-        catalog = catalog or source_of(config, arguments.source, arguments.config).catalog
+        catalog = catalog or config.sources[source_name(config, arguments)].catalog
         tokenise = config.tokenise or plain
     files = mapping_files(directory)
     return Edition(str(directory), files, arguments.source, catalog, tokenise, show_data=arguments.show_data)
@@ -96,7 +96,7 @@ def _edition(directory: Path, arguments: argparse.Namespace, config: Config | No
 
 @contextmanager
 def _history(arguments: argparse.Namespace, config: Config | None, old: Edition) -> Iterator[History]:
-    source = None if config is None else source_of(config, arguments.source, arguments.config)
+    source = None if config is None else config.sources[source_name(config, arguments)]
     if arguments.captures:
         yield captured(arguments.captures, arguments.source, source, dict(arguments.mode))
     elif config is None or source is None:

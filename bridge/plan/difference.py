@@ -69,7 +69,7 @@ class Comparison:
         first, last = self._bounds
         if not first <= unit.offset <= last:
             return
-        if side == OLD and not observed.snapshot and observed.window is None:
+        if side == OLD and not (observed.snapshot or observed.difference or observed.window):
             self._stretch.transactions += 1
             self._stretch.first = unit.offset if self._stretch.first < 0 else self._stretch.first
             self._stretch.last = unit.offset
