@@ -100,8 +100,8 @@ def worked(seed: int, directory: Path) -> Iterator[Worked]:
     settings = source_settings(scenario)
     world = World(scenario, compiled(scenario.features), settings, Chaos.calm(), f"{seed}/plan")
     one = Worked(scenario, settings, world, Checkpoints(directory / str(seed), "legacy"))
-    for _ in range(Random(f"checkpoint/{seed}").choice((5, 15, 40))):
-        world.feeder.feed(10)
+    world.feeder.feed(int(world.feeder.left * Random(f"checkpoint/{seed}").uniform(0.1, 0.9)))
+    for _ in range(20):  # with nothing new it commits what it has
         world.machines[0].step()
     if world.broker.history:
         one.checkpoints.create("half-way", one.kafka().changelog(), 0, lambda _done, _total: None)
