@@ -84,6 +84,10 @@ def _directory(arguments: argparse.Namespace, config: Config | None) -> Path:
     return config.mappings
 
 
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
 def _edition(directory: Path, arguments: argparse.Namespace, config: Config | None) -> Edition:
     catalog = None if arguments.catalog is None else catalog_file(arguments.catalog)
     tokenise: Tokenise = plain
@@ -104,5 +108,5 @@ def _history(arguments: argparse.Namespace, config: Config | None, old: Edition)
             "there is no history to replay", "give capture files, or --config, which says where Kafka is", code="B560"
         )
     else:
-        with from_topics(config, source, old.mappings) as history:
+        with from_topics(config, source, old.mappings, _tell) as history:
             yield history

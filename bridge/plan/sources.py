@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,9 @@ import msgspec
 from bridge.model import Modes
 from bridge.plan.task import History, Known
 from bridge.runtime.captured import CapturedReader
-from bridge.runtime.stored import Checkpoints
+from bridge.runtime.published import Published, event_topics
 from bridge.runtime.transform import read_captures, settings_for
-from bridge.runtime.wiring import kafka_for, throwaway_reader
+from bridge.runtime.wiring import checkpoints_of, kafka_for, throwaway_reader, topics_reader
 
 if TYPE_CHECKING:
     from bridge.config import Config, Source
@@ -32,13 +32,15 @@ def captured(names: Sequence[str], source: str, config: Source | None, told: dic
 
 
 @contextmanager
-def from_topics(config: Config, source: Source, mappings: MappingSet) -> Iterator[History]:
-    """A source's topics, read in nobody's name, with what its changelog and stored checkpoints say."""
+def from_topics(config: Config, source: Source, mappings: MappingSet, tell: Callable[[str], None]) -> Iterator[History]:
+    """A source's topics, read in nobody's name, with what its changelog and stored checkpoints say. ``tell``: for people."""
     name = source.settings.name
     changelog = kafka_for(config, source, mappings, "plan").changelog()
-    known = Known.of(changelog, Checkpoints(config.checkpoints_directory / config.application / name, name))
+    known = Known.of(changelog, checkpoints_of(config, source))
     reader = throwaway_reader(config, source, "plan")
+    events = topics_reader(config, source, tuple(event_topics(mappings)), "plan")
     try:
-        yield History(source.settings, reader, known)
+        yield History(source.settings, reader, known, Published(name, mappings, events, tell))
     finally:
         reader.close()
+        events.close()

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from bridge.core.checkpoint import Checkpoint
-from bridge.core.history import ACCEPT, RELEASE
+from bridge.core.history import ACCEPT, RELEASE, Decisions, decisions
 from bridge.core.pipeline import CHECKPOINT, Pipeline
 from bridge.errors import Fatal
 from bridge.model import Changelog, ChangelogRecord, MappingSet, Reader, SourceSettings
@@ -26,6 +26,7 @@ from bridge.plan.report import Plan, Stretch
 from bridge.runtime.evolve import lacking
 from bridge.runtime.lenient import lenient
 from bridge.runtime.position import BEGINNING, NOW, Ends, resolve
+from bridge.runtime.published import Published
 from bridge.runtime.roll import Roll, Tell
 from bridge.runtime.stored import Checkpoints, Stored
 from bridge.state.rows import RowState, meta_key
@@ -64,6 +65,12 @@ class Known(msgspec.Struct):
         decisions = [ChangelogRecord(key, value) for key, value in named.items()]
         return Known(changelog.identity(), checkpoint, decisions, checkpoints)
 
+    @property
+    def accepted(self) -> Decisions:
+        """What `bridge accept` decided."""
+        metas = [(key[1:], value or b"") for key, value in self.decisions if key.startswith(meta_key(ACCEPT))]
+        return decisions(metas, ACCEPT)
+
     def end_of(self, name: str) -> int:
         """Of the stored checkpoint of this name. Raises Fatal where there is none."""
         if self.checkpoints is None:
@@ -72,16 +79,22 @@ class Known(msgspec.Struct):
 
 
 class History:
-    """One source's history as it can be read: topics or captures, and what is known beside them."""
+    """One source's history as it can be read: topics or captures, and what is known beside them.
 
-    def __init__(self, settings: SourceSettings, reader: Reader, known: Known) -> None:
+    ``published``: where events are looked up that a position names; captures have none.
+    """
+
+    def __init__(
+        self, settings: SourceSettings, reader: Reader, known: Known, published: Published | None = None
+    ) -> None:
+        self._published = published
         self._settings = settings
         self._reader = reader
         self._known = known
 
     def plan(self, old: Edition, new: Edition, wish: Wish, tell: Tell) -> Plan:
         """Raises Fatal, Retriable, and what the core raises where the bridge would stop."""
-        ends = Ends(self._settings, self._reader)
+        ends = Ends(self._settings, self._reader, self._known.accepted)
         first, last = self._stretch(ends, wish)
         names = renamed(old, new)
         editions = (old.mappings, under_old_names(new.mappings, names))
@@ -104,8 +117,8 @@ class History:
         return Pipeline(settings, tolerant, state, self._reader.partitions(), observe=see)
 
     def _stretch(self, ends: Ends, wish: Wish) -> tuple[int, int]:
-        first = resolve(wish.start, ends, self._known.end_of).first
-        last = ends.end - 1 if wish.end == NOW else resolve(wish.end, ends, self._known.end_of).last
+        first = resolve(wish.start, ends, self._known.end_of, self._published).first
+        last = resolve(wish.end, ends, self._known.end_of, self._published).last
         if first > last:
             raise Fatal(
                 f"there is no transaction from {wish.start} to {wish.end}: the first END from there on is at offset "

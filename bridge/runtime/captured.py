@@ -50,6 +50,9 @@ class CapturedReader:
     def ends(self) -> dict[InputPartition, int]:
         return {one: records[-1].offset() + 1 for one, records in self._records.items()}
 
+    def written(self) -> dict[InputPartition, int]:
+        return self.ends()
+
     def pause(self, partitions: Iterable[InputPartition]) -> None:
         self._paused.update(partitions)
 
