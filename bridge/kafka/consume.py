@@ -6,7 +6,6 @@ transaction markers; the end of a partition is reported to us as an event and st
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
@@ -18,7 +17,6 @@ from bridge.kafka.errors import CREATE_TOPICS, OUT_OF_RANGE, PARTITION_EOF, UNKN
 from bridge.kafka.settings import LOGGER, ClientSettings, reader_properties
 from bridge.model import InboundRecord, InputPartition
 
-ASSIGN_SECONDS: Final = 10.0  # what a consumer may take to look at partitions anew
 MISSING_INPUT: Final = "Debezium's connector makes its topics with their first record; start it, or correct the config"
 LOSS: Final = (
     "records were deleted before the bridge read them, so that events are lost: raise the topic's retention; "
@@ -91,18 +89,8 @@ class PartitionReader:
             self._consumer, self._has_read = self._new_consumer(), False
         with border("assigning partitions", self._notes):
             self._consumer.assign([TopicPartition(name.topic, name.partition, at) for name, at in targets.items()])
-            self._wait_for_assignment(targets)
         self._floor = targets
         return dict(targets)
-
-    def _wait_for_assignment(self, targets: Iterable[InputPartition]) -> None:
-        """It takes hold a moment later (measured: below 1 ms); until then a partition says where it was before."""
-        places = [TopicPartition(name.topic, name.partition) for name in targets]
-        until = time.monotonic() + ASSIGN_SECONDS
-        while any(place.offset >= 0 for place in self._consumer.position(places)):
-            if time.monotonic() > until:
-                raise Retriable("the consumer does not take its partitions up")
-            time.sleep(0.001)
 
     def read(self, limit: int, seconds: float) -> Sequence[InboundRecord]:
         """See ``Reader.read``. Returns as soon as there is something, and with nothing at a partition's end."""
