@@ -7,6 +7,8 @@ Code blocks are told apart by what is in them (see ``kind_of``):
   events    the events of those rows, one a line; members that a line leaves out are not compared
   letters   their dead letters, in the same way
   explain   what ``bridge explain`` prints for the example before it
+  diff      an edit of the mapping before it, and
+  plan      what ``bridge plan`` prints for it
   help      what a command prints for ``--help``
 
 ``UPDATE_GOLDEN=1 pytest tests/test_docs.py`` writes help texts and the table of functions anew.
@@ -76,6 +78,8 @@ def kind_of(language: str, text: str) -> str:
         return "rows"
     if language == "text" and text.startswith("$ bridge explain") and "--help" not in text.partition("\n")[0]:
         return "explain"
+    if language == "text" and text.startswith("$ bridge plan") and "--help" not in text.partition("\n")[0]:
+        return "plan"
     if language == "text" and text.startswith("$ bridge"):
         return "help"
     if language == "json" and text.startswith("{"):
@@ -235,30 +239,56 @@ def test_example(example: Example) -> None:
     compare(letters, example.letters)
 
 
-def explanations() -> Iterator[tuple[Example, Block]]:
-    """Each with the example before it."""
-    known = {example.place: example for example in examples(LANGUAGE)}
-    last: Example | None = None
-    for block in blocks(LANGUAGE):
-        last = known.get(block.place, last)
-        if block.kind == "explain" and last is not None:
-            yield last, block
+def shown(kind: str) -> Iterator[tuple[Example, Block]]:
+    """What a command prints, each with the example before it."""
+    known = {example.place: example for example in ALL_EXAMPLES}
+    for page in (README, LANGUAGE):
+        last: Example | None = None
+        for block in blocks(page):
+            last = known.get(block.place, last)
+            if block.kind == kind and last is not None:
+                yield last, block
 
 
-@pytest.mark.parametrize("explanation", list(explanations()), ids=lambda one: one[1].place)
+@pytest.mark.parametrize("explanation", list(shown("explain")), ids=lambda one: one[1].place)
 def test_explanation_is_as_shown(explanation: tuple[Example, Block], tmp_path: Path) -> None:
     example, block = explanation
     (tmp_path / "mappings").mkdir()
     for name, text in mapping_files(example.mappings):
         (tmp_path / name).write_text(text)
     (tmp_path / "capture.jsonl").write_bytes(b"\n".join(map(line_of, History(example.rows).records)))
+    prints(block, tmp_path, 0)
+
+
+@pytest.mark.parametrize("example_and_plan", list(shown("plan")), ids=lambda one: one[1].place)
+def test_plan_is_as_shown(example_and_plan: tuple[Example, Block], tmp_path: Path) -> None:
+    """The edited mapping is the example's with the lines of the diff before the plan."""
+    example, block = example_and_plan
+    diff = [one for one in blocks(block.page) if one.kind == "diff" and one.line < block.line][-1]
+    lines = [one[1:] for one in diff.text.splitlines()]
+    pairs = zip(lines[::2], lines[1::2], strict=True)
+    (name, text), *_ = mapping_files(example.mappings)
+    edited = text
+    for was, now in pairs:
+        assert edited.count(f"{was}\n") == 1, was
+        edited = edited.replace(f"{was}\n", f"{now}\n")
+    for directory, content in (("mappings", text), ("edited", edited)):
+        (tmp_path / directory).mkdir()
+        (tmp_path / directory / Path(name).name).write_text(content)
+    (tmp_path / "capture.jsonl").write_bytes(b"\n".join(map(line_of, History(example.rows).records)))
+    prints(block, tmp_path, 1)
+
+
+def prints(block: Block, home: Path, exit_code: int) -> None:
+    """The command in a block's first line prints the others."""
     line = block.text.partition("\n")[0]
     command = [sys.executable, "-m", "bridge", *line.split()[2:]]
     environment = os.environ | {"COLUMNS": "100", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True, text=True, env=environment)
+    done = subprocess.run(command, cwd=home, capture_output=True, check=False, text=True, env=environment)
+    assert done.returncode == exit_code, done.stderr
     printed = f"{line}\n{done.stdout}"
     if UPDATE and block.text != printed:
-        rewrite(LANGUAGE, f"```text\n{block.text}```\n", f"```text\n{printed}```\n")
+        rewrite(block.page, f"```text\n{block.text}```\n", f"```text\n{printed}```\n")
     else:
         assert block.text == printed
 

@@ -21,7 +21,7 @@ import pytest
 from bridge.core.pipeline import Observed
 from bridge.explain.account import Account, Aggregate, Condition, Rule
 from bridge.explain.explanation import Explanation
-from bridge.explain.history import lenient, over_records
+from bridge.explain.history import over_records
 from bridge.explain.personal import Personal
 from bridge.explain.teller import Teller, is_letter
 from bridge.explain.text import render
@@ -31,6 +31,7 @@ from bridge.mapping.catalog import Catalog, CatalogColumn, CatalogTable
 from bridge.mapping.probes import Probes
 from bridge.mapping.tokens import plain
 from bridge.model import InputPartition, OutboundRecord, PlainRecord
+from bridge.runtime.lenient import lenient
 from bridge.runtime.transform import read_captures, settings_for, transform
 from tests.test_docs import History, line_of
 

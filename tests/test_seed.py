@@ -47,6 +47,7 @@ class Stream:
         self.pipeline = Pipeline(self.settings, self.mappings, self.state, [LOG])
         self.pipeline.start_at({LOG: begin}, {LOG: end})
         self.offset = begin
+        self.records: list[PlainRecord] = []
 
     def restart(self) -> None:
         """A process that dies, and another one over the same state."""
@@ -57,6 +58,7 @@ class Stream:
         headers: list[tuple[str, bytes | None]] = [("__debezium.context.runId", run.encode())]
         record = PlainRecord("shop.log", 0, self.offset, msgspec.json.encode(key), msgspec.json.encode(value), headers)
         self.offset += 1
+        self.records.append(record)
         self.pipeline.receive([record], {LOG: self.offset})
         output = self.pipeline.take()
         self.state.committed(b"")

@@ -1,7 +1,8 @@
 """The command line: one module per command, each with ``add(subparsers)`` and ``run(arguments) -> exit code``.
 
-Exit codes: 0 done · 1 a test failed, or topics are missing · 2 wrong usage · 65 the input's content (EX_DATAERR) ·
-70 what only an operator can mend · 75 try again, or another process owns the source · 78 config or mappings (EX_CONFIG).
+Exit codes: 0 done · 1 a test failed, topics are missing, or a plan shows a difference · 2 wrong usage · 65 the input's
+content (EX_DATAERR) · 70 what only an operator can mend · 75 try again, or another process owns the source · 78 config or
+mappings (EX_CONFIG).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ COMMANDS = (
     "test",
     "transform",
     "explain",
+    "plan",
     "capture",
     "topics",
     "doctor",

@@ -97,6 +97,7 @@ class Observed(msgspec.Struct):
     windows: list[OpenWindow] = []  # that it belongs to, and is told with
     snapshot: bool = False  # no transaction, but aggregates that the initial snapshot found
     window: OpenWindow | None = None  # no transaction, but a window that closed
+    difference: bool = False  # no transaction, but a row that a snapshot shows otherwise than it was known
 
 
 class Output(msgspec.Struct):
@@ -440,13 +441,16 @@ class Pipeline:
                 continue
             net = seeding.apply(seed, self._run, streaming=streaming)
             if net is not None:
-                self._publish_difference(net, seed.position)
+                start = len(self._records)
+                unit, touched = self._publish_difference(net, seed.position)
+                if self._observe is not None:
+                    self._observe(Observed(unit, [net], touched, self._records_since(start), difference=True))
             if self._from_the_start or streaming:
                 seeding.ended(seed, self._run, streaming=streaming)
         self._counts.seeds += len(seeds.rows)
         self._lap("aggregate")
 
-    def _publish_difference(self, net: NetChange, position: int) -> None:
+    def _publish_difference(self, net: NetChange, position: int) -> tuple[SourceTransaction, list[Touched]]:
         """What a snapshot shows that was missed is a unit of its own, at the snapshot's place and under its row's name."""
         unit = SourceTransaction("snapshot", position, [], self._event_time_ms, self._end_offset, [])
         part = f"/{self._table_names[net.table]}/{hash_of(net.row_key)}"
@@ -457,6 +461,7 @@ class Pipeline:
             touched += [self._aggregate.unit(mine.mapping, *root, changes) for root, changes in mine.roots.items()]
         for one in touched:
             self._publish(self._events(one, unit, told), told)
+        return unit, touched
 
     def _snapshot_done(self) -> None:
         """Streaming begins when the initial snapshot is whole: then a table without seeds was empty."""

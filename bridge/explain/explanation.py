@@ -9,7 +9,7 @@ import msgspec
 
 from bridge.errors import Fatal
 from bridge.explain.account import Account
-from bridge.explain.history import lenient, over_records, over_topics
+from bridge.explain.history import over_records, over_topics
 from bridge.explain.personal import Personal
 from bridge.explain.teller import Teller
 from bridge.explain.wanted import Wanted
@@ -18,6 +18,7 @@ from bridge.mapping.catalog import Catalog
 from bridge.mapping.probes import Probes
 from bridge.mapping.tokens import Tokenise
 from bridge.model import InputPartition, Modes, SourceSettings
+from bridge.runtime.lenient import lenient
 from bridge.runtime.transform import read_captures, settings_for
 from bridge.runtime.wiring import throwaway_reader
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from bridge.core.pipeline import Pipeline
 from bridge.errors import Fatal, TransactionIncomplete
 from bridge.explain.wanted import Wanted
@@ -19,15 +17,6 @@ from bridge.state.rows import RowState
 from bridge.state.store import LmdbStore
 
 _ROWS_AHEAD: Final = 100_000  # of one partition, before it waits for the others
-
-
-def lenient(settings: SourceSettings, mappings: MappingSet) -> tuple[SourceSettings, MappingSet]:
-    """The same without what stops the bridge: the policy ``stop``, and the limit of failures."""
-    tolerant = [
-        msgspec.structs.replace(mapping, on_error="skip") if mapping.on_error == "stop" else mapping
-        for mapping in mappings.mappings
-    ]
-    return msgspec.structs.replace(settings, max_share=1.0), msgspec.structs.replace(mappings, mappings=tuple(tolerant))
 
 
 def over_records(

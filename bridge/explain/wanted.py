@@ -40,6 +40,8 @@ class Wanted:
 
     def see(self, observed: Observed) -> None:
         """The next transaction of the history."""
+        if observed.difference:
+            return
         if observed.snapshot or observed.window is not None:
             if self.event:
                 self._look_for_event(observed)

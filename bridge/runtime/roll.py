@@ -6,10 +6,12 @@ What it makes is handed over in parts; nothing is published here. It may go on t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
-from bridge.core.pipeline import Output, Pipeline
-from bridge.errors import Fatal
-from bridge.model import InboundRecord, InputPartition, Reader
+from bridge.core.pipeline import Output
+from bridge.core.transaction import Waiting
+from bridge.errors import Fatal, TransactionIncomplete
+from bridge.model import InboundRecord, InputPartition, Reader, SourceSettings
 
 _READ = 10_000
 _AHEAD = 50_000
@@ -19,10 +21,37 @@ Save = Callable[[Output], None]
 Tell = Callable[[int, int], None]
 
 
+class Rolled(Protocol):
+    """What is rolled: a ``Pipeline``, or several that read the same."""
+
+    @property
+    def source(self) -> SourceSettings: ...
+    @property
+    def markers(self) -> InputPartition: ...
+    @property
+    def partitions(self) -> Sequence[InputPartition]: ...
+    @property
+    def wants_ends(self) -> bool: ...
+    @property
+    def is_held(self) -> bool: ...
+    @property
+    def pending(self) -> int: ...
+    def inputs(self) -> dict[InputPartition, int]: ...
+    def start_at(self, offsets: Mapping[InputPartition, int], ends: Mapping[InputPartition, int]) -> None: ...
+    def go_on(self, until: int | None) -> None: ...
+    def receive(self, records: Sequence[InboundRecord], positions: Mapping[InputPartition, int]) -> None: ...
+    def ends_are(self, ends: Mapping[InputPartition, int]) -> None: ...
+    def take(self) -> Output: ...
+    def is_short_of(self, end: int) -> bool: ...
+    def crowded(self, limit: int) -> tuple[set[InputPartition], set[InputPartition]]: ...
+    def waiting(self) -> Waiting | None: ...
+    def incomplete(self, waiting: Waiting) -> TransactionIncomplete: ...
+
+
 class Roll:
     """``pipeline`` goes on where its state stands. ``begins``: where reading begins, per partition."""
 
-    def __init__(self, reader: Reader, pipeline: Pipeline, part: int = 10_000) -> None:
+    def __init__(self, reader: Reader, pipeline: Rolled, part: int = 10_000) -> None:
         self._reader = reader
         self._pipeline = pipeline
         self._part = part

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from confluent_kafka import TopicPartition
 
+from bridge.testing.stream import OrderStream
 from deploy.bench import bridge_config
 from deploy.bench.measure import Group, Run
-from deploy.bench.stream import OrderStream
 from deploy.bench.topics import count_records, event_type, fill
 from deploy.stack import Stack
 

@@ -517,6 +517,7 @@ def test_positions_do_not_run_ahead_of_what_was_returned(place: Place) -> None:
         assert reader.positions()[first] == 3 + len(values) + (len(values) == 7 and reader.positions()[first] == 11)
     assert values == [b"%d" % number for number in range(3, 10)]
     reader.seek({first: 8})  # again, with records of the other place still in the queue
+    assert reader.positions()[first] == 8
     assert read_until(reader, 2) == [b"8", b"9"]
 
 

@@ -24,9 +24,8 @@ from bridge.model import OutboundRecord, PlainRecord
 from bridge.runtime.stored import Checkpoints
 from bridge.runtime.transform import transform
 from bridge.runtime.wiring import kafka_for
-from deploy.bench.bridge_config import MAPPING
-from deploy.bench.stream import OrderStream
-from deploy.bench.stream import Record as StreamRecord
+from bridge.testing.stream import MAPPING, OrderStream
+from bridge.testing.stream import Record as StreamRecord
 from deploy.bench.topics import FILL, PARTITIONS, make_topics
 from deploy.stack import Stack
 from deploy.stack.process import wait_until

@@ -13,8 +13,8 @@ from tests.sim.workload import Features
 SQL = {"int": "bigint", "text": "text"}
 
 
-def compiled(features: Features) -> MappingSet:
-    """With the catalog that ``bridge introspect`` would have written."""
+def catalog_of(features: Features) -> Catalog:
+    """What ``bridge introspect`` would have written."""
     types = {table.name: {column.name: SQL[column.kind] for column in table.columns} for table in features.tables()}
     catalog = Catalog.of(types)
     if features.mariadb:
@@ -23,4 +23,9 @@ def compiled(features: Features) -> MappingSet:
             key = ForeignKey(one.columns, one.parent, one.to, one.on_delete, "cascade")
             known = catalog.tables[one.table]
             catalog.tables[one.table] = structs.replace(known, foreign_keys=(*known.foreign_keys, key))
-    return load([("mappings/order.yaml", mapping_text(features))], "legacy", catalog)
+    return catalog
+
+
+def compiled(features: Features) -> MappingSet:
+    """With its catalog."""
+    return load([("mappings/order.yaml", mapping_text(features))], "legacy", catalog_of(features))
