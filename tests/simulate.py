@@ -20,11 +20,13 @@ from multiprocessing import get_context
 from random import Random
 
 from bridge.model import MappingSet
+from tests.sim.chaos import Chaos
 from tests.sim.compiled import compiled
+from tests.sim.regress import refuses_another_history
 from tests.sim.scenario import Scenario, make_scenario
 from tests.sim.verdict import judge, same, same_state
 from tests.sim.workload import Features
-from tests.sim.world import Chaos, World, source_settings
+from tests.sim.world import World, source_settings
 
 SEED_SECONDS = 20
 MARIADB_SHARE = 0.35
@@ -47,6 +49,14 @@ REPORTED = (
     "BEGIN without END",
     "cascaded change",
     "unreadable record",
+    "late commit",
+    "member of a storm",
+    "broker outage",
+    "clock jump",
+    "reboot",
+    "damaged local state",
+    "stopped",
+    "positions went back",
     "everything repeated",
 )
 
@@ -60,7 +70,7 @@ def run_seed(seed: int) -> Counter[str]:
     calm = _run(scenario, Chaos.calm(), f"{seed}/calm")
     same(published, judge(calm.broker, scenario.truth))
     same_state(rough.broker, calm.broker)
-    return _reached(scenario, rough)
+    return _reached(scenario, rough) + Counter({"positions went back": refuses_another_history(calm)})
 
 
 def _run(scenario: Scenario, chaos: Chaos, seed: str) -> World:
