@@ -22,12 +22,14 @@ from pathlib import Path
 from random import Random
 
 from bridge.model import MappingSet
+from tests.sim.chaos import Chaos
 from tests.sim.compiled import compiled
+from tests.sim.regress import refuses_another_history
 from tests.sim.replaying import Slices, rehearse, temporary
 from tests.sim.scenario import Scenario, make_scenario
 from tests.sim.verdict import judge, same, same_state
 from tests.sim.workload import Features
-from tests.sim.world import Chaos, World, source_settings
+from tests.sim.world import World, source_settings
 
 SEED_SECONDS = 20
 MARIADB_SHARE = 0.35
@@ -52,6 +54,16 @@ REPORTED = (
     "cascaded change",
     "replayed stretch",
     "replay crash",
+    "unreadable record",
+    "late commit",
+    "member of a storm",
+    "broker outage",
+    "clock jump",
+    "reboot",
+    "damaged local state",
+    "stopped",
+    "positions went back",
+    "everything repeated",
 )
 
 
@@ -64,7 +76,8 @@ def run_seed(seed: int) -> Counter[str]:
     calm = _run(scenario, Chaos.calm(), f"{seed}/calm")
     same(published, judge(calm.broker, scenario.truth))
     same_state(rough.broker, calm.broker)
-    return _reached(scenario, rough) + _replayed(rough, Random(f"replay/{seed}"))
+    regress = Counter({"positions went back": refuses_another_history(calm)})
+    return _reached(scenario, rough) + regress + _replayed(rough, Random(f"replay/{seed}"))
 
 
 def _replayed(world: World, rng: Random) -> Counter[str]:
@@ -95,6 +108,7 @@ def _reached(scenario: Scenario, world: World) -> Counter[str]:
     reached = world.reached + scenario.topics.reached
     reached["seeds overlapping live changes"] += scenario.seeds_overlap_live_changes()
     reached["parked aggregate"] += bool(scenario.truth.parked)
+    reached["unreadable record"] += scenario.truth.unreadable
     reached["single log"] += scenario.layout.single_log
     reached["windows"] += scenario.features.window is not None
     reached["mariadb"] += scenario.features.mariadb

@@ -28,11 +28,12 @@ from bridge.state.rows import RowState
 from bridge.state.store import MemoryStore
 from bridge.testing import FakeKafka, Process
 from bridge.testing.broker import Log
+from tests.sim.chaos import Chaos
 from tests.sim.compiled import catalog_of, compiled
 from tests.sim.mappings import DEAD_LETTERS, EVENTS_TOPIC, LINES_TOPIC, mapping_text
 from tests.sim.scenario import Scenario, make_scenario
 from tests.sim.verdict import Seen
-from tests.sim.world import Chaos, World, source_settings
+from tests.sim.world import World, source_settings
 
 SEEDS = 61  # five of each edit
 EDITS = {

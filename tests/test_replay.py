@@ -22,13 +22,14 @@ from bridge.runtime.stretch import Asked, Told
 from bridge.state.rows import RowState
 from bridge.state.store import MemoryStore
 from bridge.testing import FakeKafka, Process
+from tests.sim.chaos import Chaos
 from tests.sim.evolution import checkpoint, make_change
 from tests.sim.evolution import world_of as evolving
 from tests.sim.mappings import DEAD_LETTERS
 from tests.sim.replaying import Machine, Slices, compare, everything, rehearse, temporary
 from tests.sim.scenario import Scenario, make_scenario
 from tests.sim.verdict import seen
-from tests.sim.world import CHANGELOG, Chaos, World, source_settings
+from tests.sim.world import CHANGELOG, World, source_settings
 from tests.simulate import MARIADB_SHARE, mappings_for
 
 SEEDS = 120
