@@ -6,12 +6,13 @@ STAMP := .venv/.installed
 SEED ?= 1
 RUNS ?= 1000
 INPUTS ?= 10000
+MODULE ?=
 ROWS ?= 300000
 BENCH_RUNS ?= 5
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test lint format simulate planted fuzz bench lock clean
+.PHONY: help demo up down test lint format simulate planted mutants fuzz bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +53,9 @@ simulate: $(STAMP)  ## seeded crashes and faults against the real core: SEED=1 R
 
 planted: $(STAMP)  ## apply each planted bug and check that the simulator catches it
 	@$(PY) -m tests.planted
+
+mutants: $(STAMP)  ## change the core a little, everywhere; each change must make a test fail: MODULE="released history" (default: all)
+	@$(PY) -m tests.mutants $(MODULE)
 
 fuzz: $(STAMP)  ## coverage-guided inputs to the readers of YAML, mappings, expressions and records: INPUTS=10000
 	@$(PY) -m tests.fuzz --inputs $(INPUTS)

@@ -23,7 +23,7 @@ def copy_tree(target: Path) -> None:
     """What the simulator needs of the tree, as a repository of its own: inside another one git would skip the files."""
     ignore = shutil.ignore_patterns("__pycache__", "golden", "integration")
     for name in ("bridge", "tests"):
-        shutil.copytree(ROOT / name, target / name, ignore=ignore)
+        shutil.copytree(ROOT / name, target / name, ignore=ignore, dirs_exist_ok=True)
     subprocess.run(["git", "init", "--quiet"], cwd=target, check=True)
 
 

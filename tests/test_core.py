@@ -1,0 +1,155 @@
+"""Steps of the core by themselves, where a scenario is too small to show which of them is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.core import history
+from bridge.core.checkpoint import Checkpoint
+from bridge.core.history import Histories, decision, decisions
+from bridge.core.released import BLOCK, Released
+from bridge.model import InputPartition
+
+# -- released ----------------------------------------------------------------------------------------------------------
+
+
+class Stored:
+    """What a changelog keeps of the released positions."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[int, bytes] = {}
+
+    def take(self, released: Released) -> int:
+        """Returns how many blocks were touched."""
+        changes = released.take_changes()
+        for number, block in changes:
+            if block is None:
+                del self.blocks[number]
+            else:
+                self.blocks[number] = block
+        return len(changes)
+
+    def loaded(self, limit: int) -> Released:
+        released = Released(limit)
+        released.load(self.blocks)
+        return released
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_released_positions_are_known_across_blocks_and_restarts_up_to_the_limit(restarts: bool) -> None:  # noqa: FBT001
+    limit, stored = 2 * BLOCK, Stored()
+    released, added = Released(limit), 0  # positions are 0, 3, 6 …
+    assert (released.last, -1 in released, 0 in released) == (-2, False, False)
+    for size in (1, 2, BLOCK - 4, 1, 1, BLOCK, BLOCK + 1, 5, 3 * BLOCK, 700, 700, 700, 700):
+        for number in range(added, added + size):
+            released.add(3 * number)
+        added += size
+        assert stored.take(released) <= 2 * (size // BLOCK + 2), "blocks that did not change are not written"
+        assert stored.take(released) == 0
+        if restarts:
+            released = stored.loaded(limit)
+        assert released.last == 3 * (added - 1)
+        kept = [position for position in range(3 * added + 3) if position in released]
+        assert kept == list(range(3 * added - 3 * len(kept), 3 * added, 3))
+        assert min(limit, added) <= len(kept) <= limit + BLOCK
+        again = stored.loaded(limit)
+        assert [position for position in range(3 * added + 3) if position in again] == kept
+    assert 5 <= min(stored.blocks) == max(stored.blocks) - len(stored.blocks) + 1, "old blocks are gone"
+
+
+def test_a_block_that_is_full_is_not_written_again() -> None:
+    released, stored = Released(), Stored()
+    for position in range(BLOCK):
+        released.add(position)
+    assert [number for number, _ in released.take_changes()] == [0]
+    released.add(BLOCK)
+    assert [number for number, _ in released.take_changes()] == [1]
+    released.add(BLOCK + 1)
+    assert stored.take(released) == 1
+
+
+def test_more_blocks_than_the_limit_go_one_by_one() -> None:
+    released = Released(BLOCK)
+    for position in range(5 * BLOCK):
+        released.add(position)
+    changes = released.take_changes()
+    assert [number for number, block in changes if block is None] == [0, 1, 2]
+    assert [3 * BLOCK - 1 in released, 3 * BLOCK in released] == [False, True]
+
+
+def test_a_million_positions_are_kept_without_being_told_so() -> None:
+    released = Released()
+    for position in range(1_000_000 + BLOCK + 1):
+        released.add(position)
+    assert 0 in released
+    released.take_changes()
+    assert (0 in released, BLOCK in released) == (False, True)
+
+
+# -- history -----------------------------------------------------------------------------------------------------------
+
+TOP = 1 << history.BITS
+
+
+@pytest.mark.parametrize(
+    ("position", "of", "own", "incarnation"),
+    [
+        (-2, -1, -2, 1),
+        (-1, -1, -1, 1),
+        (0, 0, 0, 1),
+        (7, 0, 7, 1),
+        (TOP - 1, 0, TOP - 1, 1),
+        (TOP, 1, 0, 2),
+        (3 * TOP + 5, 3, 5, 4),
+    ],
+)
+def test_a_position_tells_its_history(position: int, of: int, own: int, incarnation: int) -> None:
+    assert history.history_of(position) == of
+    assert history.own(position) == own
+    assert history.incarnation_of(position) == incarnation
+    if position >= 0:
+        assert history.start_of(position) == of * TOP
+
+
+ROWS, MARKERS = InputPartition("rows", 0), InputPartition("markers", 0)
+
+
+class Placed:
+    """A record as far as histories look at it."""
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+        self.position = 5
+
+
+def test_records_are_put_into_the_history_that_begins_at_or_before_them() -> None:
+    metas = [
+        *decision(history.ACCEPT, 90, {MARKERS: 90, ROWS: 40}).items(),
+        *decision(history.ACCEPT, 20, {MARKERS: 20, ROWS: 10}).items(),
+    ]
+    found = decisions([(name, value or b"") for name, value in metas], history.ACCEPT)
+    assert found == {90: {"markers-0": 90, "rows-0": 40}, 20: {"markers-0": 20, "rows-0": 10}}
+    histories = Histories(found, [ROWS, MARKERS])
+    assert histories.count == 2
+    assert [histories.starts_after(entered) for entered in range(3)] == [[10, 20], [40, 90], None]
+    records = [Placed(offset) for offset in (9, 10, 39, 40)]
+    histories.place(records, 0)  # type: ignore[arg-type]
+    assert [one.position for one in records] == [5, TOP + 5, TOP + 5, 2 * TOP + 5]
+
+
+def test_a_partition_that_a_decision_does_not_name_is_of_the_new_history_whole() -> None:
+    histories = Histories({20: {"markers-0": 20}}, [ROWS, MARKERS])
+    assert histories.starts_after(0) == [0, 20]
+
+
+# -- checkpoint --------------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_is_what_was_written() -> None:
+    written = Checkpoint(
+        {"a.b-c-1": 5, "t-12": 0}, 7, 8, 9, 2, "digest", 3, from_the_start=False, domain="d", run="r", cut_until=4
+    )
+    read = Checkpoint.decode(written.encode())
+    assert read == written
+    assert read.inputs() == {InputPartition("a.b-c", 1): 5, InputPartition("t", 12): 0}
+    assert Checkpoint.decode(None) == Checkpoint()
