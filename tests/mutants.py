@@ -113,6 +113,8 @@ class Trial:
 
     def run(self, *, again: bool) -> None:
         again = again and self._meta.exists()
+        if not again:
+            shutil.rmtree(self.directory, ignore_errors=True)
         names = [name for name, code in self.codes().items() if code in (LIVES, NO_TEST, NOT_RUN)] if again else []
         if again and not names:
             return

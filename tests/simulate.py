@@ -52,6 +52,8 @@ REPORTED = (
     "cascaded change",
     "replayed stretch",
     "replay crash",
+    "unreadable record",
+    "everything repeated",
 )
 
 
@@ -95,6 +97,7 @@ def _reached(scenario: Scenario, world: World) -> Counter[str]:
     reached = world.reached + scenario.topics.reached
     reached["seeds overlapping live changes"] += scenario.seeds_overlap_live_changes()
     reached["parked aggregate"] += bool(scenario.truth.parked)
+    reached["unreadable record"] += scenario.truth.unreadable
     reached["single log"] += scenario.layout.single_log
     reached["windows"] += scenario.features.window is not None
     reached["mariadb"] += scenario.features.mariadb

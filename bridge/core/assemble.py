@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 from bridge.core.connectors import Connector
 from bridge.core.decode import ChangeEvent, CollectionCount, TransactionMarker
@@ -531,12 +532,12 @@ class Assemble:
             self._bound(head)
 
     def _filled_with_garbage(self, head: Pending) -> bool:
-        """Whether undecodable records fill every missing place: each only where its partition holds no more of this one."""
+        """Whether undecodable records fill every missing place, once it is known that no row comes to fill it."""
         if not self._has_garbage:
             return False
         for queue in self._queues:
             for garbage in list(queue.garbage):
-                if head.short_of(garbage.table.number) > 0 and self._nothing_more(head, queue):
+                if head.short_of(garbage.table.number) > 0 and self._nothing_more(head):
                     head.fill(garbage)
                     head.first_taken[garbage.partition] = min(
                         head.first_taken.get(garbage.partition, garbage.offset), garbage.offset
@@ -544,11 +545,8 @@ class Assemble:
                     queue.garbage.remove(garbage)
         return not head.is_short()
 
-    def _nothing_more(self, head: Pending, queue: Queue) -> bool:
-        if queue.rows or self.single_log:
-            return True
-        head.needs_barrier()
-        return self._reached(head.ends)
+    def _nothing_more(self, head: Pending) -> bool:
+        return self.single_log or self._is_read(head)
 
     def _reject_garbage(self, head: Pending) -> None:
         """Undecodable records that lie before rows of a complete transaction fill no place: foreign records, or torn repeats."""
@@ -584,7 +582,7 @@ class Assemble:
 
     def _first_row(self) -> int:
         """The earliest position of a row that waits."""
-        queued = (queue.rows[0].position for queue in self._queues if queue.rows)
+        queued = (row.position for queue in self._queues for row in islice(queue.readable(), 1))
         taken = self._pending[0].first_position() if self._pending else BEYOND_ALL
         return min((taken, *queued))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from operator import attrgetter
 
 import msgspec
@@ -133,7 +133,7 @@ class Pending(msgspec.Struct):
     def first_position(self) -> int:
         """Of its rows in the log; ``BEYOND_ALL``: none."""
         first = BEYOND_ALL if self.spooled is None else self.spooled.first_position
-        return min((first, *(row.position for row in self.rows.values())))
+        return min((first, *(row.position for row in self.rows.values() if row.op != "?")))
 
     def last_position(self) -> int:
         """-1: none."""
@@ -212,3 +212,7 @@ class Queue:
         self.garbage: list[ChangeEvent] = []
         self.position = 0  # offset up to which the partition was read
         self.seen = False  # its first record was read, or it was read to its end
+
+    def readable(self) -> Iterator[ChangeEvent]:
+        """The rows that could be decoded: the others have no position."""
+        return (row for row in self.rows if row.op != "?")

@@ -60,6 +60,7 @@ class Change:
     file: int = 0  # MariaDB: with ``lsn`` and ``row`` the row's place
     row: int = 0
     silent: bool = False  # done by a foreign key, and not in the log
+    garbage: bytes | None = None  # what stands in the topic instead of its value
 
     def key(self) -> Key | None:
         row = self.before if self.op == "d" else self.after

@@ -66,6 +66,7 @@ class Send:
     seed_position: int = -1  # transactions that committed before an incremental seed
     run: int = 0
     change: Change | None = None
+    garbage: bool = False
     gap: int = 0  # offsets before it that no reader sees: markers and aborted records of an exactly-once connector
 
 
@@ -188,8 +189,9 @@ class Connector:
         """Offsets are stored now and then: at what was acknowledged last, or somewhere before."""
         if self.rng.random() < 0.4:
             return place
-        back = self.rng.choice((0, 1, 1, 2, 4, 10))
+        back = self.rng.choice((0, 1, 1, 2, 4, 10, 1000))
         index = max(start[0], place[0] - back)
+        self.topics.reached["everything repeated"] += back == 1000 and index < place[0]
         last = place[1] if index == place[0] else len(self._groups[index])
         first = start[1] if index == start[0] else 0
         return (index, self.rng.randint(first, max(first, last)))
@@ -242,7 +244,10 @@ class Connector:
             return
         topic = self.layout.topic(change.table.name)
         partition = self._partition(change.table.name, record[0])
-        self._send(topic, partition, record, place, "row").change = change
+        if change.garbage is not None:
+            record = (record[0], change.garbage, record[2])
+        send = self._send(topic, partition, record, place, "row")
+        send.change, send.garbage = change, change.garbage is not None
         if change.op == "d":
             self._send(topic, partition, self.wire.tombstone(change), place, "row")
 
@@ -321,13 +326,16 @@ class Connector:
 
 
 def _cut(sends: list[Send], start: Place) -> list[list[Send]]:
-    """What was handed over before an END is in the topics when that END is: where seeds or a second run need it so."""
+    """What was handed over before an END is in the topics when that END is: where seeds or a second run need it so.
+
+    So is what was handed over before a record that cannot be read: it is known by the place that stays empty.
+    """
     phases: list[list[Send]] = [[]]
-    seeded = False
+    whole = False  # the next END comes when all this is there
     for send in sends:
-        if send.kind == "end" and (seeded or (start[1] > 0 and send.place[0] == start[0])):
+        if send.garbage or (send.kind == "end" and (whole or (start[1] > 0 and send.place[0] == start[0]))):
             phases.append([])
-            seeded = False
-        seeded = seeded or send.kind == "seed"
+            whole = False
+        whole = whole or send.kind == "seed" or send.garbage
         phases[-1].append(send)
     return [phase for phase in phases if phase]

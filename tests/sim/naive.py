@@ -40,6 +40,7 @@ class Event:
 class Truth:
     events: list[Event] = field(default_factory=list)
     parked: set[str] = field(default_factory=set)
+    unreadable: int = 0  # records
     time_ms: int = 0
 
     def by_key(self) -> dict[str, list[Event]]:
@@ -69,6 +70,7 @@ def truth(database: Database, features: Features, seeds: Iterable[SeedRow]) -> T
             _closed(window, tables, transaction, features, result)
         before = {name: dict(rows) for name, rows in tables.items()}
         moved = _apply(tables, transaction)
+        _garbage(transaction, result)
         before[CUSTOMER] = tables[CUSTOMER]  # lookups are read as of the commit, for both images
         if windows is None:
             _units(before, tables, moved, transaction, features, result)
@@ -133,6 +135,15 @@ def _apply(tables: Tables, transaction: Transaction) -> dict[int, int]:
             first = next((a for a, b in moved.items() if b == old[0]), old[0])
             moved[first] = new[0]
     return moved
+
+
+def _garbage(transaction: Transaction, result: Truth) -> None:
+    """An order whose record cannot be read is not known from then on, so that nothing can be told of it."""
+    for change in transaction.changes:
+        if change.garbage is not None:
+            assert change.after is not None
+            result.unreadable += 1
+            result.parked.add(str(change.after["ord_no"]))
 
 
 def _apply_one(tables: Tables, change: Change) -> None:

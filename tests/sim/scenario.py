@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
 
-from tests.sim.database import Database, lay_out_wal, wrap_xids
+from tests.sim.database import Change, Database, Transaction, lay_out_wal, wrap_xids
 from tests.sim.debezium import Connector, Layout, Topics
 from tests.sim.mariadb import lay_out_binlog
 from tests.sim.naive import SeedRow, Truth, truth
-from tests.sim.workload import CUSTOMER, MAPPED, PAYMENT, TAX, Features, Workload, random_features, with_windows
+from tests.sim.workload import CUSTOMER, MAPPED, ORDER, PAYMENT, TAX, Features, Workload, random_features, with_windows
 
 PREFIX = "legacy"
+GARBAGE_SHARE = 0.1
+GARBAGE = (b"\xff\xfe", b"{", b"17", b"[]", b"[" * 10_000 + b"]" * 10_000, b'{"before":null,"after":{"ord_no":7')
 
 
 @dataclass
@@ -47,6 +50,25 @@ class Scenario:
         return False
 
 
+def spoil(database: Database, rng: Random) -> None:
+    """Some records of orders become such that nobody can read them; their keys are whole.
+
+    Where no snapshot showed any order, one whose creation nobody could read never becomes complete: that is left out.
+    """
+    seeded = any(seed.table.name == ORDER for seed in database.snapshot or ())
+    ops = "cu" if seeded else "u"
+    found = [change for one in database.transactions for change in _alone(one) if change.op in ops]
+    for change in rng.sample(found, min(len(found), rng.randint(1, 2))):
+        change.garbage = rng.choice(GARBAGE)
+
+
+def _alone(transaction: Transaction) -> list[Change]:
+    """Changes of orders that nothing else in their transaction changes."""
+    orders = [change for change in transaction.logged() if change.table.name == ORDER]
+    times = Counter(change.key() for change in orders)
+    return [change for change in orders if times[change.key()] == 1]
+
+
 def mapped_tables(features: Features) -> list[str]:
     """The tables that the mapping uses, and whose topics the bridge reads."""
     left_out = {TAX: features.taxes, PAYMENT: features.payment, CUSTOMER: features.customer}
@@ -56,6 +78,10 @@ def mapped_tables(features: Features) -> list[str]:
 def make_scenario(seed: int, *, mariadb: bool = False) -> Scenario:
     rng = Random(f"scenario/{seed}")
     features = with_windows(random_features(rng), Random(f"windows/{seed}"))
+    broken = Random(f"garbage/{seed}")
+    has_garbage = broken.random() < GARBAGE_SHARE
+    if has_garbage:
+        features = replace(features, window=None, rekeys=False, soft_delete=False, poison=False)
     if mariadb:
         features = replace(features, mariadb=True, cascades=rng.random() < 0.7)
         if features.window is not None:  # its commit times are whole seconds
@@ -67,9 +93,12 @@ def make_scenario(seed: int, *, mariadb: bool = False) -> Scenario:
     else:
         lay_out_wal(database, features.concurrency)
     partitions = {table: rng.randint(1, 3) for table in database.tables}
-    layout = Layout(PREFIX, rng.random() < 0.25, partitions)
+    layout = Layout(PREFIX, rng.random() < 0.25 and not has_garbage, partitions)
     inline = rng.random() < 0.1
     crashes = rng.choice((0, 0, 1, 1, 2, 3)) if database.transactions else 0
+    if has_garbage:
+        crashes = 0  # or a second run would send good records for what it has sent as garbage
+        spoil(database, broken)
     if seed % 3 == 0 and not mariadb:
         wrap_xids(database, features.concurrency, repeat=crashes == 0)
     connector = Connector(database, layout, rng, mapped_tables(features), inline=inline, mariadb=mariadb)

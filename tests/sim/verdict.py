@@ -45,7 +45,9 @@ def judge(broker: Broker, truth: Truth) -> list[Seen]:
     _ids_are_unique(events)
     matched = _as_the_truth_says(events, truth)
     _whole(matched)
-    _parked([one for one in published if one.record.topic == DEAD_LETTERS], truth)
+    letters = [one for one in published if one.record.topic == DEAD_LETTERS]
+    _unreadable([one for one in letters if one.header("bridge_kind") == "record"], truth)
+    _parked([one for one in letters if one.header("bridge_kind") == "unit"], truth)
     return published
 
 
@@ -117,6 +119,12 @@ def _parked(letters: list[Seen], truth: Truth) -> None:
     counts = Counter((one.record.key, one.header("bridge_position")) for one in letters)
     if any(count > 1 for count in counts.values()):
         raise Wrong("a unit was dead-lettered twice")
+
+
+def _unreadable(letters: list[Seen], truth: Truth) -> None:
+    places = {tuple(one.header(f"bridge_{name}") for name in ("topic", "partition", "offset")) for one in letters}
+    if len(letters) != len(places) or len(letters) != truth.unreadable:
+        raise Wrong(f"{len(letters)} dead letters for {truth.unreadable} records that cannot be read")
 
 
 def same(first: list[Seen], second: list[Seen]) -> None:
