@@ -22,12 +22,14 @@ from pathlib import Path
 from random import Random
 
 from bridge.model import MappingSet
+from tests.sim.chaos import Chaos
 from tests.sim.compiled import compiled
+from tests.sim.regress import refuses_another_history
 from tests.sim.replaying import Slices, rehearse, temporary
 from tests.sim.scenario import Scenario, make_scenario
 from tests.sim.verdict import judge, same, same_state
 from tests.sim.workload import Features
-from tests.sim.world import Chaos, World, source_settings
+from tests.sim.world import World, source_settings
 
 SEED_SECONDS = 20
 MARIADB_SHARE = 0.35
@@ -53,6 +55,14 @@ REPORTED = (
     "replayed stretch",
     "replay crash",
     "unreadable record",
+    "late commit",
+    "member of a storm",
+    "broker outage",
+    "clock jump",
+    "reboot",
+    "damaged local state",
+    "stopped",
+    "positions went back",
     "everything repeated",
 )
 
@@ -66,7 +76,8 @@ def run_seed(seed: int) -> Counter[str]:
     calm = _run(scenario, Chaos.calm(), f"{seed}/calm")
     same(published, judge(calm.broker, scenario.truth))
     same_state(rough.broker, calm.broker)
-    return _reached(scenario, rough) + _replayed(rough, Random(f"replay/{seed}"))
+    replayed = _replayed(rough, Random(f"replay/{seed}"))
+    return _reached(scenario, rough) + replayed + Counter({"positions went back": refuses_another_history(calm)})
 
 
 def _replayed(world: World, rng: Random) -> Counter[str]:

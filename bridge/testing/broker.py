@@ -184,6 +184,7 @@ class Broker:
         self._transactions = 0
         self._made = 0
         self.aborted = 0
+        self.in_flight: list[tuple[str, int]] = []  # commits that were sent, and may still arrive
 
     # Topics
 
@@ -284,6 +285,17 @@ class Broker:
     def prepare(self, transactional_id: str, epoch: int) -> None:
         """The commit is under way, and its answer will never come."""
         self._current(transactional_id, epoch).prepared = True
+        self.in_flight.append((transactional_id, epoch))
+
+    def deliver(self) -> bool:
+        """The oldest commit that is under way arrives; True where it is refused: its producer was replaced since."""
+        transactional_id, epoch = self.in_flight.pop(0)
+        state = self._transactional_ids[transactional_id]
+        if state.epoch != epoch:
+            return True
+        if state.transaction is not None:
+            self._end(state, commit=True)
+        return False
 
     def commit(self, transactional_id: str, epoch: int) -> None:
         self._current(transactional_id, epoch)

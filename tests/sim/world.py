@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -17,9 +16,10 @@ from bridge.core.spool import Storage
 from bridge.errors import Fenced, StateLost
 from bridge.model import MappingSet, SourceSettings
 from bridge.runtime.report import Report
-from bridge.runtime.worker import Limits, Worker
+from bridge.runtime.worker import Worker
 from bridge.state.store import LmdbStore, MemoryStore, Store, temporary_store
 from bridge.testing import Broker, Crash, FakeKafka, Faults, Process, SourceTopics
+from tests.sim.chaos import CRASH_POINTS, PAUSE_POINTS, Chaos, Clock, Weather
 from tests.sim.debezium import Send
 from tests.sim.mappings import DEAD_LETTERS, OUTPUTS
 from tests.sim.scenario import PREFIX, Scenario, mapped_tables
@@ -27,34 +27,6 @@ from tests.sim.scenario import PREFIX, Scenario, mapped_tables
 CHANGELOG = "bridge.legacy.changelog"
 SESSION_TIMEOUT = 3.0
 _SHM = "/dev/shm" if Path("/dev/shm").is_dir() else None  # no disk where it can be avoided
-CRASH_POINTS = (
-    "publish.begin",
-    "publish.middle",
-    "publish.before_commit",
-    "publish.before_commit",
-    "publish.after_commit",
-    "publish.after_commit",
-    "publisher.open",
-    "publisher.opened",
-    "changelog.read",
-    "reader.seek",
-    "reader.read",
-    "reader.ends",
-    "store.write",
-    "store.written",
-    "membership.poll",
-)
-PAUSE_POINTS = (
-    "publish.begin",
-    "publish.middle",
-    "publish.before_commit",
-    "publish.before_commit",
-    "publish.after_commit",
-    "reader.read",
-    "publisher.open",
-    "changelog.read",
-    "store.write",
-)
 
 
 class Stuck(AssertionError):
@@ -169,68 +141,6 @@ class Errors(Report):
         self.owner = state == "owner"
 
 
-@dataclass
-class Chaos:
-    """How rough it gets. Drawn per run; ``calm()`` is a run in which nothing fails and everything is there at once."""
-
-    faults: Faults = field(default_factory=Faults)
-    crashes: int = 0
-    pauses: int = 0
-    lose_disk: float = 0.0
-    processes: int = 1
-    limits: Limits = field(default_factory=Limits)
-    feed: int = 1_000_000
-    compact: float = 0.0
-    moves: float = 0.0
-    stops: float = 0.0
-    damage: float = 0.0
-    real_store: bool = False
-    rows_in_memory: int = 20_000  # of one source transaction; the rest is spooled
-
-    @staticmethod
-    def random(rng: Random) -> Chaos:
-        rough = rng.random() < 0.6
-        chance = rng.choice((0.0, 0.02, 0.1)) if rough else 0.0
-        return Chaos(
-            Faults(
-                poll_fails=chance / 10,
-                read_fails=chance / 4,
-                read_partial=rng.choice((0.0, 0.5, 0.9)),
-                open_fails=chance,
-                changelog_fails=chance / 2,
-                publish_before=chance,
-                publish_middle=chance,
-                publish_unknown=chance,
-                publish_after=chance,
-            ),
-            crashes=rng.choice((0, 1, 2, 3)),
-            pauses=rng.choice((0, 0, 1, 2)),
-            lose_disk=rng.choice((0.0, 0.3, 1.0)),
-            processes=rng.choice((1, 2, 2)),
-            limits=Limits(
-                read_records_max=rng.choice((2, 7, 50, 1000)),
-                commit_rows=rng.choice((1, 5, 1000)),
-                commit_seconds=rng.choice((0.0, 0.1, 1.0)),
-                idle_commit_seconds=rng.choice((0.5, 5.0)),
-                read_ahead_rows_max=rng.choice((2, 10, 1000)),
-                incomplete_after_seconds=1e9,
-                state_cache_rows=rng.choice((2, 10, 1000)),
-                back_off_seconds_max=0.3,
-            ),
-            feed=rng.choice((3, 10, 40, 1_000_000)),
-            compact=rng.choice((0.0, 0.05)),
-            moves=rng.choice((0.0, 0.0, 0.02)),
-            stops=rng.choice((0.0, 0.0, 0.01)),
-            damage=rng.choice((0.0, 0.0, 0.3)),
-            real_store=rng.random() < 0.03,
-            rows_in_memory=rng.choice((1, 3, 20_000)),
-        )
-
-    @staticmethod
-    def calm() -> Chaos:
-        return Chaos(limits=Limits(incomplete_after_seconds=1e9, idle_commit_seconds=0.5))
-
-
 class Machine:
     """One place where a bridge process runs; its disk outlives the process, unless it is lost."""
 
@@ -238,6 +148,8 @@ class Machine:
         self.world = world
         self.name = name
         self.disk = Disk(world.directory / name if world.directory is not None else None)
+        self.clock = Clock(world.broker.clock)
+        self.boot = 0
         self.starts = 0
         self.busy = False
         self.report = Errors()
@@ -250,13 +162,17 @@ class Machine:
         self.report.owner = False
         self.process.on_pause = self._stand_still
         world.plan(self.process)
+        if world.weather.at_start(self.clock):
+            self.boot += 1
+            world.reached["reboot"] += 1
         kafka = FakeKafka(world.broker, world.topics, self.process)
         self.worker = Worker(
             world.settings,
             world.mappings,
             kafka,
             self._open_store,
-            world.broker.clock,
+            self.clock,
+            boot=str(self.boot),
             limits=world.chaos.limits,
             report=self.report,
             open_spool=self._open_spool,
@@ -284,6 +200,7 @@ class Machine:
         try:
             if stop:
                 self.worker.run(lambda: True)
+                self.world.reached["stopped"] += 1
                 self.count()
                 self.start()
             else:
@@ -341,6 +258,7 @@ class World:
         self.feeder = Feeder(self.broker, scenario.topics.phases, self.rng)
         self._crashes = chaos.crashes
         self._pauses = chaos.pauses
+        self.weather = Weather(self, self.topics.group, seed)
         self.machines: list[Machine] = []
         self.machines.extend(Machine(self, f"m{number}") for number in range(chaos.processes))
 
@@ -368,13 +286,14 @@ class World:
                 shutil.rmtree(self.directory, ignore_errors=True)
 
     def _run(self) -> None:
-        rng, feeder, chaos = self.rng, self.feeder, self.chaos
+        rng, feeder = self.rng, self.feeder
         steps = idle = 0
         while idle < 3:
             steps += 1
-            feeder.feed(rng.randint(0, chaos.feed))
             if steps == 4000:
                 self._make_peace()
+            chaos = self.chaos
+            feeder.feed(rng.randint(0, chaos.feed))
             if steps > 8000:
                 raise Stuck(self._where())
             machine = rng.choice(self.machines) if len(self.machines) > 1 else self.machines[0]
@@ -383,6 +302,7 @@ class World:
                 self.broker.compact(CHANGELOG)
             if chaos.moves and rng.random() < chaos.moves:
                 self.broker.group("bridge").move()
+            self.weather.turn()
             if not feeder.left and steps % 4 == 0:
                 idle = idle + 1 if self._is_through() else 0
         self._count()
@@ -390,12 +310,20 @@ class World:
     def _make_peace(self) -> None:
         """From here on nothing fails, so the bridge must come through."""
         self.feeder.feed(1_000_000)
-        self.faults = Faults()
-        self.chaos.moves = self.chaos.stops = self.chaos.damage = 0.0
+        self.chaos = Chaos(limits=self.chaos.limits, real_store=self.chaos.real_store)
+        self.weather.clear()
+        self.set_faults(Faults())
         self._crashes = self._pauses = 0
         for machine in self.machines:
-            machine.process.faults = self.faults
             machine.process.crash_at = machine.process.crash_at_point = machine.process.pause_at_point = None
+
+    def clocks(self) -> list[Clock]:
+        return [machine.clock for machine in self.machines]
+
+    def set_faults(self, faults: Faults) -> None:
+        self.faults = faults
+        for machine in self.machines:
+            machine.process.faults = faults
 
     def _is_through(self) -> bool:
         """The last END lies before the committed offset; without any, the seeds do."""
@@ -419,6 +347,7 @@ class World:
         reached = self.reached
         for machine in self.machines:
             machine.count()
+            reached["damaged local state"] += machine.report.recovered["StateLost"]
             reached["fenced"] += machine.report.recovered["fenced"]
         reached["real store"] += self.directory is not None
         reached["fenced zombie"] += sum(machine.report.recovered["fenced"] > before for machine, before in self.frozen)
