@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants import Mutant, accepted, function_of, mutant_of, source_of
+from tests.mutants import Mutant, accepted, function_of, mutant_of, only_asserts, source_of
 
 SHOWN = """\
 # bridge.core.released.xǁReleasedǁadd__mutmut_2: survived
@@ -33,3 +33,10 @@ def test_a_mutant_is_known_by_its_function_and_lines() -> None:
     assert mutant.removed[0] in source_of(mutant)
     assert function_of("bridge.core.history.x_own__mutmut_1") == "own"
     assert not source_of(Mutant("released", "Released.gone", (), ()))
+
+
+def test_what_only_asserts_may_be_left_out() -> None:
+    before = ("for a, b in zip(one, other, strict=True):",)
+    for after in ("for a, b in zip(one, other, ):", "for a, b in zip(one, other, strict=None):"):
+        assert only_asserts(Mutant("released", "f", before, (after,)))
+    assert not only_asserts(Mutant("released", "f", before, ("for a, b in zip(one, strict=True):",)))

@@ -9,9 +9,11 @@ import pytest
 from tests.planted import PATCHES, apply, copy_tree
 from tests.simulate import REPORTED, run_seed, simulate
 
-RUNS = 600
+RUNS = 2000
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_seeds_pass_and_reach_every_fault() -> None:
     reached, failures = simulate(1, RUNS, 2)
     assert not failures, "\n".join(f"make simulate SEED={seed} RUNS=1\n{text}" for seed, text in failures.items())

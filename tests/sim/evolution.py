@@ -13,10 +13,11 @@ from bridge.state.rows import RowState, meta_key
 from bridge.state.store import MemoryStore
 from bridge.testing import Broker
 from bridge.testing.broker import Log
+from tests.sim.chaos import Chaos
 from tests.sim.compiled import compiled
 from tests.sim.scenario import Scenario, make_scenario
 from tests.sim.workload import Features
-from tests.sim.world import CHANGELOG, Chaos, World, source_settings
+from tests.sim.world import CHANGELOG, World, source_settings
 
 
 class Change(NamedTuple):
