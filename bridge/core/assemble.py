@@ -532,10 +532,13 @@ class Assemble:
             self._bound(head)
 
     def _filled_with_garbage(self, head: Pending) -> bool:
-        """Whether undecodable records fill every missing place, once it is known that no row comes to fill it."""
+        """Whether undecodable records fill every missing place, once it is known that no row comes to fill it.
+
+        Those first behind which the earliest row lies: they cannot be of a later transaction than that row.
+        """
         if not self._has_garbage:
             return False
-        for queue in self._queues:
+        for queue in sorted(self._queues, key=self._next_predecessor):
             for garbage in list(queue.garbage):
                 if head.short_of(garbage.table.number) > 0 and self._nothing_more(head):
                     head.fill(garbage)
@@ -544,6 +547,10 @@ class Assemble:
                     )
                     queue.garbage.remove(garbage)
         return not head.is_short()
+
+    def _next_predecessor(self, queue: Queue) -> int:
+        row = next(queue.readable(), None)
+        return BEYOND_ALL if row is None else self._predecessor(row)
 
     def _nothing_more(self, head: Pending) -> bool:
         return self.single_log or self._is_read(head)
