@@ -227,8 +227,8 @@ def test_records_that_cannot_be_read_fill_places_in_the_order_that_the_rows_behi
 
 def test_a_short_transaction_says_what_is_missing_where_and_what_to_do() -> None:
     waiting = Waiting("7", 100, 5, {"public.b": (0, 2), "public.a": (1, 3)}, "shop")
-    assert str(waiting.error(InputPartition("shop.transaction", 0))) == (
-        "B301: shop.transaction-0@5: transaction 7 (commit position 100) is short: "
+    assert waiting.error(InputPartition("shop.transaction", 0)).message == (
+        "shop.transaction-0@5: transaction 7 (commit position 100) is short: "
         "public.a: 1 of 3 rows, public.b: 0 of 2 rows"
     )
     assert waiting.error(InputPartition("shop.transaction", 0)).hint == (
