@@ -5,10 +5,14 @@ from __future__ import annotations
 import pytest
 
 from bridge.core import history
+from bridge.core.assemble import Assemble
 from bridge.core.checkpoint import Checkpoint
+from bridge.core.connectors import CONNECTORS
+from bridge.core.decode import Decode
 from bridge.core.history import Histories, decision, decisions
 from bridge.core.released import BLOCK, Released
-from bridge.model import InputPartition
+from bridge.core.transaction import SourceTransaction, Waiting
+from bridge.model import InputPartition, Layout, PlainRecord, SourceSettings
 
 # -- released ----------------------------------------------------------------------------------------------------------
 
@@ -69,6 +73,13 @@ def test_a_block_that_is_full_is_not_written_again() -> None:
     assert [number for number, _ in released.take_changes()] == [1]
     released.add(BLOCK + 1)
     assert stored.take(released) == 1
+
+
+def test_a_first_block_may_be_any() -> None:
+    released = Released()
+    released.load({})
+    released.add(7)
+    assert [number for number, _ in released.take_changes()] == [0]
 
 
 def test_more_blocks_than_the_limit_go_one_by_one() -> None:
@@ -156,3 +167,72 @@ def test_a_checkpoint_is_what_was_written() -> None:
     assert read == written
     assert read.inputs() == {InputPartition("a.b-c", 1): 5, InputPartition("t", 12): 0}
     assert Checkpoint.decode(None) == Checkpoint()
+
+
+# -- assemble ----------------------------------------------------------------------------------------------------------
+
+TABLE = "public.t"
+
+
+def row(offset: int, partition: int, commit: int, before: int, key: int) -> PlainRecord:
+    """Of the transaction that commits at ``commit``, after the one at ``before``."""
+    source = (
+        f'{{"schema":"public","table":"t","snapshot":"false","lsn":{commit - 1},"sequence":"[\\"{before}\\",\\"0\\"]"}}'
+    )
+    block = f'{{"id":"{commit}:{commit - 1}","total_order":1,"data_collection_order":1}}'
+    value = f'{{"before":null,"after":{{"id":{key}}},"source":{source},"transaction":{block},"op":"c"}}'
+    return PlainRecord(f"shop.{TABLE}", partition, offset, b'{"id":%d}' % key, value.encode())
+
+
+def unreadable(offset: int, partition: int, key: int) -> PlainRecord:
+    return PlainRecord(f"shop.{TABLE}", partition, offset, b'{"id":%d}' % key, b"{")
+
+
+def end(offset: int, commit: int, count: int) -> PlainRecord:
+    collections = f'[{{"data_collection":"{TABLE}","event_count":{count}}}]'
+    value = (
+        f'{{"status":"END","id":"{commit}:{commit}","event_count":{count},"data_collections":{collections},"ts_ms":1}}'
+    )
+    return PlainRecord("shop.transaction", 0, offset, b"{}", value.encode())
+
+
+def test_records_that_cannot_be_read_fill_places_in_the_order_that_the_rows_behind_them_show() -> None:
+    """The first partition's is of the second transaction, and the second partition's of the first one."""
+    partitions = [
+        InputPartition(f"shop.{TABLE}", 0),
+        InputPartition(f"shop.{TABLE}", 1),
+        InputPartition("shop.transaction", 0),
+    ]
+    layout, connector = Layout(TABLE, ("id",), ("integer",)), CONNECTORS["postgresql"]
+    decode = Decode({TABLE: layout}, connector)
+    source = SourceSettings("shop", "postgresql", topics=("shop.public.t",), transaction_topic="shop.transaction")
+    assemble = Assemble(connector, {TABLE: 0}, partitions, 2, source=source, released=Released())
+    runs = [
+        [unreadable(0, 0, 2), row(1, 0, 300, 200, 4)],
+        [unreadable(0, 1, 1), row(1, 1, 200, 100, 3), row(2, 1, 300, 200, 5)],
+        [end(0, 100, 1), end(1, 200, 2), end(2, 300, 2)],
+    ]
+    for number, records in enumerate(runs):
+        assemble.add(decode.records(records, number), number)
+    ends = {number: len(records) for number, records in enumerate(runs)}
+    assemble.read_to(ends)
+    released = assemble.release()
+    while assemble.wants_ends:
+        assemble.ends_are(ends)
+        released += assemble.release()
+    transactions = [one for one in released if isinstance(one, SourceTransaction)]
+    found = [[(one.partition, one.offset) for one in transaction.rejected] for transaction in transactions]
+    assert found == [[(1, 0)], [(0, 0)], []]
+
+
+def test_a_short_transaction_says_what_is_missing_where_and_what_to_do() -> None:
+    waiting = Waiting("7", 100, 5, {"public.b": (0, 2), "public.a": (1, 3)}, "shop")
+    assert waiting.error(InputPartition("shop.transaction", 0)).message == (
+        "shop.transaction-0@5: transaction 7 (commit position 100) is short: "
+        "public.a: 1 of 3 rows, public.b: 0 of 2 rows"
+    )
+    assert waiting.error(InputPartition("shop.transaction", 0)).hint == (
+        "rows that END counts are not in the topics: a transform or filter of the connector drops them, a topic is not "
+        "listed in `topics`, or retention deleted them; nothing was published beyond this transaction; mend that, or go on "
+        "without them, knowing that events may be missing or wrong: bridge release --config FILE --source shop --position 5"
+    )

@@ -53,12 +53,14 @@ class Scenario:
 def spoil(database: Database, rng: Random) -> None:
     """Some records of orders become such that nobody can read them; their keys are whole.
 
-    Where no snapshot showed any order, one whose creation nobody could read never becomes complete: that is left out.
+    All are of one transaction: which of several a record is of cannot always be told. Where no snapshot showed any
+    order, one whose creation nobody could read never becomes complete: that is left out.
     """
     seeded = any(seed.table.name == ORDER for seed in database.snapshot or ())
     ops = "cu" if seeded else "u"
-    found = [change for one in database.transactions for change in _alone(one) if change.op in ops]
-    for change in rng.sample(found, min(len(found), rng.randint(1, 2))):
+    found = [[change for change in _alone(one) if change.op in ops] for one in database.transactions]
+    changes = rng.choice([some for some in found if some] or [[]])
+    for change in rng.sample(changes, min(len(changes), rng.randint(1, 2))):
         change.garbage = rng.choice(GARBAGE)
 
 
