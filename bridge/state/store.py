@@ -88,10 +88,18 @@ class LmdbStore:
                 max_dbs=0,
                 lock=False,
             )
+            self._refuse_cut()
             self._db = self._env.open_db(None)
         except lmdb.Error as error:
             raise StateLost(f"the local state in {directory} cannot be opened: {error}") from error
         self._begin_read()
+
+    def _refuse_cut(self) -> None:
+        """The file is mapped: to read a page behind its end would kill the process with SIGBUS, at each start again."""
+        needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+        if (self._directory / "data.mdb").stat().st_size < needed:
+            self._env.close()
+            raise StateLost(f"the local state in {self._directory} was cut short")
 
     def _begin_read(self) -> None:
         self._read = self._env.begin(buffers=False)

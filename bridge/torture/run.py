@@ -111,7 +111,7 @@ class Run:
         for name in self._environment:
             os.environ.pop(name, None)
         self.problems += [f"{left} could not be deleted" for left in self.scratch.delete(self.topics, [self._group])]
-        if not self.problems:
+        if error is None and not self.problems:
             shutil.rmtree(self._directory, ignore_errors=True)
 
     @property

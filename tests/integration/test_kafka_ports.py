@@ -854,6 +854,8 @@ def test_a_misspelt_property_is_fatal(place: Place) -> None:
         (KafkaError(KafkaError.INVALID_TXN_STATE, fatal=True), Retriable),
         (KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, txn_requires_abort=True), Retriable),
         (KafkaError(KafkaError._TRANSPORT), Retriable),
+        (KafkaError(KafkaError.NOT_ENOUGH_REPLICAS), Retriable),
+        (KafkaError(KafkaError.KAFKA_STORAGE_ERROR), Retriable),
         (KafkaError(KafkaError._CONFLICT), Fatal),
     ],
 )
