@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from pathlib import Path
 from random import Random
+from zlib import crc32
 
 import msgspec
 import pytest
@@ -46,12 +47,14 @@ class Drive:
         read_ahead: int = 1000,
         mappings: MappingSet = MAPPINGS,
         truncate: dict[str, str] | None = None,
+        partitions: int = 1,
     ) -> None:
         self.queues: dict[InputPartition, deque[PlainRecord]] = {}
         for record in records:
-            place = InputPartition("log" if single_log else record.topic, 0)
+            number = 0 if record.topic.endswith(".transaction") else crc32(record.key) % partitions
+            place = InputPartition("log" if single_log else record.topic, number)
             queue = self.queues.setdefault(place, deque())
-            queue.append(PlainRecord(place.topic, 0, len(queue), record.key, record.value, [*record.headers]))
+            queue.append(PlainRecord(*place, len(queue), record.key, record.value, [*record.headers]))
         self.ends = {place: len(queue) for place, queue in self.queues.items()}
         self.positions = dict.fromkeys(self.queues, 0)
         topics = sorted({place.topic for place in self.queues})
@@ -141,6 +144,14 @@ def test_one_large_transaction(single_log: bool) -> None:  # noqa: FBT001 - para
     assert [int(record.key) for record in drive.published] == list(range(1, 201))
 
 
+def test_rows_of_the_first_transaction_of_all_leave_the_queues_as_they_come() -> None:
+    """Every partition is to be read past it, so none may pause: without that all of its rows were in memory."""
+    drive = Drive(list(ImportStream("shop", 900).records()), single_log=False, rows_max=60, read_ahead=10**6)
+    drive.run(Random(1), {"shop.transaction": 1000})
+    assert drive.spools > 0
+    assert drive.ahead <= 60 + 4 * 40  # a batch of each table, read before it is looked at
+
+
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from((1, 20, 100)), st.sampled_from(OrderStream.TABLES))
 def test_a_skew_is_bounded_and_ends(seed: int, limit: int, far: str) -> None:
@@ -152,6 +163,20 @@ def test_a_skew_is_bounded_and_ends(seed: int, limit: int, far: str) -> None:
         drive.published == Drive(records, single_log=False, rows_max=10**6, read_ahead=10**6).run(Random(1)).published
     )
     assert drive.ahead <= limit + 5 * 40  # a batch of each of the tables and of the ENDs, read before it is paused
+
+
+def test_ten_thousand_transactions_ahead_over_fifty_partitions() -> None:
+    """One table's partitions are read to their ends first, as far as they may: 10,000 transactions wait for the others."""
+    stream = OrderStream("shop", 40_000, 3)
+    records = list(stream.records())
+    drive = Drive(records, single_log=False, rows_max=20_000, read_ahead=3000, partitions=13)
+    assert len(drive.queues) > 50
+    assert stream.transactions > 9_000
+    drive.run(Random(1), {"shop.public.t_pay": 10**9, "shop.transaction": 10**6})
+    events = Counter(dict(record.headers)["ce_type"].decode().rsplit(".", 1)[-1] for record in drive.published)
+    assert events == stream.expected
+    assert drive.ahead <= 2 * 3000 + len(drive.queues) * 40  # those that hold less than their share go on
+    assert not drive.pipeline.read_ahead
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from itertools import islice
 
 from bridge.core.connectors import Connector
 from bridge.core.decode import ChangeEvent, CollectionCount, TransactionMarker
-from bridge.core.history import Decisions, history_of, own, start_of
+from bridge.core.history import BITS, Decisions, history_of, own, start_of
 from bridge.core.large import BEYOND_ALL
 from bridge.core.released import Released
 from bridge.core.seed_places import SeedPlaces
@@ -114,7 +114,7 @@ class Assemble:
                 if self.single_log and not item.begin:
                     self._release()
         queue.seen = queue.seen or bool(decoded)
-        if self.new_spool is not None and len(queue.rows) > self._rows_max:
+        if self.new_spool is not None and len(queue.rows) > self._rows_max // len(self._queues):
             self._relieve(partition)
 
     def read_to(self, positions: Mapping[int, int]) -> None:
@@ -208,8 +208,9 @@ class Assemble:
     def crowded(self, limit: int) -> tuple[set[int], set[int]]:
         """Partitions read too far ahead of the others, and those that may go on.
 
-        All together hold at most ``limit`` rows: beyond it those pause that hold more than their share, until half of it
-        is left. A partition that something waits for never pauses, so that there is always a way on.
+        Where all together hold more than ``limit`` rows, those pause that hold more than their share, until half of it is
+        left; the others add at most their shares. A partition that something waits for never pauses, so that there is
+        always a way on.
         """
         sizes = self.backlog()
         total, needed = sum(sizes.values()), self.needed()
@@ -238,28 +239,29 @@ class Assemble:
     # -- markers -----------------------------------------------------------------------------------------------------
 
     def _marker(self, marker: TransactionMarker) -> None:
-        if history_of(marker.position) != self._history:  # what the one before left open never ends
+        if marker.position >> BITS != self._history:  # what the one before left open never ends
             self._history = history_of(marker.position)
             self._open = None
             self._early.clear()
             self._restarted.clear()
-        self._same_domain(marker)
+        if self.connector.domain is not None:
+            self._same_domain(marker, self.connector.domain(marker.id))
         if marker.begin:
             self._begin(marker)
             return
         if self._open is not None and self._open.group == marker.group:
             self._open = None
         first_offset = self._restarted.pop(marker.group, None)
-        if self._is_known_end(marker):
+        last = self._pending[-1].position if self._pending else self._released.last
+        if marker.position <= last:
+            if not self._is_known_end(marker):
+                raise self._went_back(marker, last)
             self.duplicates += 1
             self._early.pop(marker.group, None)
             return
-        last = self._pending[-1].position if self._pending else self._released.last
-        if marker.position <= last:
-            raise self._went_back(marker, last)
         counts, signals = self._counts(marker.data_collections or [])
         restarted = first_offset is not None
-        first_end = history_of(last) != self._history
+        first_end = last >> BITS != self._history
         ends = self._conceded.get(marker.offset)
         pending = Pending(
             marker.group,
@@ -306,8 +308,7 @@ class Assemble:
                     self._dropped(change)
         self._open = marker
 
-    def _same_domain(self, marker: TransactionMarker) -> None:
-        domain = self.connector.domain(marker.id)
+    def _same_domain(self, marker: TransactionMarker, domain: str) -> None:
         if domain != self.domain:
             if self.domain:
                 topic = self.partitions[self._markers]
@@ -369,7 +370,8 @@ class Assemble:
             self.run = run or self.run
             if not self._seeds.settle():
                 return
-            self._seeds.before(head.position, head.last_position)
+            if self._seeds:
+                self._seeds.before(head.position, head.last_position)
             self._pending.popleft()
             del self._waiting[head.position]
             self._groups[head.group] -= 1
@@ -416,15 +418,19 @@ class Assemble:
 
     def _forget_histories_before(self, head: Pending) -> None:
         """Every partition was read past the first transaction of its history: rows of an earlier one have no END any more."""
-        start = start_of(head.position)
-        if not start or start_of(self._released.last) == start:
+        if not self._history or not self._is_first_of_later_history(head):
             return
+        start = start_of(head.position)
         for queue in self._queues:
             while queue.rows and queue.rows[0].position < start:
                 queue.garbage += [row for row in (queue.rows.popleft(),) if row.op == "?"]
                 self.duplicates += 1
             head.rejected += [garbage for garbage in queue.garbage if garbage.position < start]
             queue.garbage = [garbage for garbage in queue.garbage if garbage.position >= start]
+
+    def _is_first_of_later_history(self, head: Pending) -> bool:
+        start = start_of(head.position)
+        return start > 0 and start_of(self._released.last) != start
 
     def _predecessor(self, change: ChangeEvent) -> int:
         """The commit position of the transaction before this row's."""
@@ -507,8 +513,9 @@ class Assemble:
         elif self._pending and self._pending[0].barrier:
             head = self._pending[0]
             if head.restarted or head.conceded:
-                self._sweep(head)
-            elif start_of(head.position) == start_of(self._released.last):  # else rows of an earlier history lie before
+                if len(self._queues[partition].rows) > self._rows_max:  # it looks at every queue
+                    self._sweep(head)
+            elif not self._is_first_of_later_history(head):  # rows of an earlier one lie before it
                 self._take_heads(head, partition)
 
     def _sweep(self, head: Pending) -> None:

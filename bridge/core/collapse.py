@@ -78,7 +78,9 @@ class Collapse:
         """Net changes in the order of each row's first change. Nothing is written to ``rows``."""
         net: list[NetChange] = []
         self.fold(changes, position, rows, net, {}, changes)
-        return [one for one in net if happened(one)]
+        return [  # most rows that were merely touched are told apart without a call
+            one for one in net if (one.before != one.after or one.row_key != one.old_key or one.steps) and happened(one)
+        ]
 
     def fold(
         self,
@@ -204,20 +206,19 @@ class Fold:
         if op == "d":
             net.after = None
             return
-        table = change.table
-        if op == "?":
-            net.after = table.from_key(change.row_key)
-            net.damaged = True
-            return
         after = change.after
-        if after is None:
-            after = table.unknown_row
-        if (change.partial or change.after is None) and UNKNOWN in after:
-            after = self._filled(after, net, change)
+        if after is None or change.partial:
+            if op == "?":
+                net.after = change.table.from_key(change.row_key)
+                net.damaged = True
+                return
+            after = after or change.table.unknown_row
+            if UNKNOWN in after:
+                after = self._filled(after, net, change)
         if op == "c" and net.before is None:
             net.created = self._created
         net.after = after
-        if net.table in self._stepped:
+        if self._stepped and net.table in self._stepped:
             net.steps.append(after)
 
     def _filled(self, after: Row, net: NetChange, change: ChangeEvent) -> Row:

@@ -55,8 +55,8 @@ class Connector(msgspec.Struct, frozen=True):
     """The commit position before this row's transaction; a transaction at or before it committed earlier. -1: none."""
     shown: Callable[[int, str], str]
     """A commit position and its domain, as the database writes it."""
-    domain: Callable[[str], str] = lambda _: ""
-    """A marker's transaction id → the domain within which commit positions can be compared."""
+    domain: Callable[[str], str] | None = None
+    """A marker's transaction id → the domain within which commit positions can be compared; None: there is but one."""
     ends_all: bool = True  # whether every BEGIN has an END: on MariaDB those of DDL and TRUNCATE have none
     one_scale: bool = True
     """Whether positions of rows, and what a whole snapshot is as of, compare with commit positions."""

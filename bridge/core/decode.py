@@ -142,9 +142,9 @@ class Decode:
         if not len(records):
             return []
         decoded: list[ChangeEvent | TransactionMarker] = []
-        run = _first_run(records)
-        one_run = run in ("", _first_run(reversed(records)))  # a connector's runs follow each other in a partition
-        decode, read = self._decode_envelope, self._envelope
+        run: str | None = None
+        last: InboundRecord | None = None  # that gave a change event
+        decode, tables, change = self._decode_envelope, self._by_table, self._change
         for record in records:
             value = record.value()
             if value is None:
@@ -152,18 +152,30 @@ class Decode:
             item: ChangeEvent | TransactionMarker | None
             try:
                 if value.startswith(_MARKER):
-                    item = self._marker(value, record)
-                elif value.startswith(_INLINE):
+                    decoded.append(self._marker(value, record))
+                    continue
+                if value.startswith(_INLINE):
                     item = self._with_schema(value, record, partition)
                 else:
-                    item = read(decode(value), value, record, partition, None)
+                    envelope = decode(value)
+                    source = envelope.source
+                    table = None if source is None else tables.get(source.table)
+                    if source is None or table is None or table.schema != source.schema:
+                        item = self._envelope(envelope, value, record, partition, None)
+                    else:
+                        item = change(table, envelope, source, record, partition)
             except BROKEN:
                 item = self._garbage(record, partition)
             if item is None:
                 continue
-            if isinstance(item, ChangeEvent):
-                item.run = run if one_run else run_of(record)
             decoded.append(item)
+            if isinstance(item, ChangeEvent):
+                if run is None:
+                    run = run_of(record)
+                item.run = run
+                last = record
+        if last is not None and run_of(last) != run:
+            _tell_runs(decoded, records)
         return decoded
 
     def _with_schema(
@@ -266,7 +278,8 @@ class Decode:
             source,
             partial,
         )
-        change.lacks = lacks
+        if lacks:
+            change.lacks = lacks
         if op == "d":
             change.new_key = _new_key(record)
         return change
@@ -323,9 +336,12 @@ class Decode:
         )
 
 
-def _first_run(records: Iterable[InboundRecord]) -> str:
-    """The run of the first row; BEGIN and END, which lie among rows in a log, do not say."""
-    return next((run for record in records if (run := run_of(record))), "")
+def _tell_runs(decoded: Iterable[ChangeEvent | TransactionMarker], records: Iterable[InboundRecord]) -> None:
+    """Ask every record. A connector's runs follow each other in a partition, so seldom there are two in one batch."""
+    runs = {record.offset(): run_of(record) for record in records}
+    for item in decoded:
+        if isinstance(item, ChangeEvent):
+            item.run = runs[item.offset]
 
 
 def run_of(record: InboundRecord) -> str:

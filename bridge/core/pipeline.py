@@ -569,7 +569,8 @@ class Pipeline:
 
     def _begin(self, transaction: SourceTransaction) -> None:
         """What is to be done before its rows are looked at."""
-        self._snapshot_done()
+        if self._end_offset < 0:
+            self._snapshot_done()
         is_new_run = transaction.run not in ("", self._run)
         for ghost in self._seeding.ghosts(is_new_run=is_new_run):
             self._publish_difference(ghost, self._commit_position)

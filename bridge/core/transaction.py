@@ -88,7 +88,9 @@ class Pending(msgspec.Struct):
         """The connector's that sent its rows; "" where it has none. Markers do not say (measured)."""
         if self.spooled is not None:
             return self.spooled.run
-        return next((change.run for change in self.rows.values()), "")
+        for change in self.rows.values():
+            return change.run
+        return ""
 
     def needs_barrier(self) -> None:
         """It waits until every partition was read to its end as it is now; once asked for, that stands."""

@@ -57,8 +57,10 @@ def translate(touched: Touched, *, snapshot: bool = False) -> list[CanonicalEven
         raise touched.error
     if touched.before is None and touched.after is None:
         return []
-    before: Model | None = None if touched.before is None else mapping.model(touched.before)
     after: Model | None = None if touched.after is None else mapping.model(touched.after)
+    before = after
+    if touched.before is not touched.after:
+        before = None if touched.before is None else mapping.model(touched.before)
     rules = mapping.on_snapshot if snapshot else mapping.on_change
     if before == after:
         rules = tuple([rule for rule in rules if rule.looks_at_steps]) if touched.steps else ()

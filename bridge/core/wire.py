@@ -90,6 +90,8 @@ def unscaled_text(data: str, scale: int) -> str:
 
 
 def _decimal(scale: int) -> Convert:
+    if abs(scale) > MAX_SCALE:  # a broken schema is its own record's fault, and not the next one's
+        raise ValueError("a decimal's scale is out of bounds")
     if scale > LARGEST_SCALE:  # a negative one, and as many zeros behind the point
         return lambda value: unscaled_text(value, scale).partition(".")[0] if isinstance(value, str) else value
     return lambda value: unscaled_text(value, scale) if isinstance(value, str) else value

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from os import EX_SOFTWARE
 from pathlib import Path
 
 import pytest
+import yaml
 
 from deploy.bench.size import LargeTransaction
 from deploy.stack import Stack
@@ -22,3 +24,21 @@ def test_a_large_transaction_comes_whole_and_once(kafka_stack: Stack, tmp_path: 
     took = large.ends()
     large.check()
     assert took["anonymous_mib"] < ANONYMOUS_MIB
+
+
+def test_a_transaction_too_long_for_its_timeout_says_so_and_shows_nothing(kafka_stack: Stack, tmp_path: Path) -> None:
+    large = LargeTransaction(kafka_stack.bootstrap, tmp_path, ROWS, "test-timeout")
+    long_enough = large.setup.config.read_text()
+    config = yaml.safe_load(long_enough)
+    config["limits"]["transaction_timeout_seconds"] = 1
+    large.setup.config.write_text(yaml.safe_dump(config))
+    with large.start() as bridge:
+        assert bridge.wait(300) == EX_SOFTWARE
+    said = (tmp_path / "bridge.log").read_text()
+    assert "B509" in said
+    assert "transaction.timeout.ms" in said
+    assert "transaction.max.timeout.ms" in said
+    assert large.seen() == 0
+    large.setup.config.write_text(long_enough)
+    large.ends()
+    large.check()
