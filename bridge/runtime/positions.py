@@ -135,7 +135,7 @@ class _Look:
 
     def _at(self, marker: TransactionMarker) -> At:
         connector = self._ends.connector
-        shown = connector.shown(own(marker.position), connector.domain(marker.id))
+        shown = connector.shown(own(marker.position), connector.domain(marker.id) if connector.domain else "")
         return At(marker.offset, shown, marker.ts_ms or 0, incarnation_of(marker.position))
 
     def _committed(self, checkpoint: Checkpoint) -> At | None:
