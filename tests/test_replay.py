@@ -14,8 +14,10 @@ import pytest
 from msgspec import structs
 
 from bridge.core.history import RELEASE, decision
+from bridge.core.units import PARKED
 from bridge.errors import Fatal, Retriable, TransactionIncomplete
-from bridge.runtime.as_of import Beginnings
+from bridge.runtime.as_of import Beginnings, decided
+from bridge.runtime.backfill import Known
 from bridge.runtime.decide import decide
 from bridge.runtime.stored import Checkpoints
 from bridge.runtime.stretch import Asked, Told
@@ -274,3 +276,14 @@ def test_an_operators_decision_holds_in_a_replay_too(past: Past) -> None:
     ends = {one.name: one.end() for topic in topics.inputs() for one in broker.topics[topic]}
     decide(FakeKafka(broker, topics, Process("operator")), decision(RELEASE, end, ends))
     assert past.replay(asked(past, 0.0)).done
+
+
+def test_what_was_let_go_on_since_a_checkpoint_is_not_held_up_in_a_replay(past: Past) -> None:
+    """The checkpoint says that two aggregates are parked; by now one of them was replayed, or given up."""
+    kafka = FakeKafka(past.world.broker, past.world.topics, Process("operator"))
+    decide(kafka, {PARKED + b"Order\x1f7": b"5"})
+    state = RowState(MemoryStore(), past.world.mappings)
+    for name in (b"Order\x1f7", b"Order\x1f8"):
+        state.put_meta(PARKED + name, b"5")
+    decided(Known(kafka, past.world.mappings), state)
+    assert [name for name, _ in state.metas(PARKED)] == [PARKED + b"Order\x1f7"]
