@@ -203,8 +203,12 @@ class Ambiguous(Retriable):
         )
 
 
+# How librdkafka names its lines about a connection that failed, and about requests that nobody answered.
+LOST: Final = frozenset({"FAIL", "REQTMOUT"})
+
+
 class Heard(logging.Logger):
-    """What a client says in its log; ``trouble`` once it told of more than what debugging asked for."""
+    """What a client says in its log; ``trouble`` once it told that requests were left without an answer."""
 
     def __init__(self, to: logging.Logger) -> None:
         super().__init__(to.name)
@@ -212,7 +216,8 @@ class Heard(logging.Logger):
         self.trouble = False
 
     def handle(self, record: logging.LogRecord) -> None:
-        self.trouble = self.trouble or record.levelno > logging.DEBUG
+        named = record.args[0] if isinstance(record.args, tuple) and record.args else None
+        self.trouble = self.trouble or named in LOST
         if self._to.isEnabledFor(record.levelno):
             self._to.handle(record)
 

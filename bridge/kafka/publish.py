@@ -89,8 +89,6 @@ class TransactionalPublisher:
             self._producer = producer = Producer(
                 producer_properties(settings, self._notes, self._limits), logger=self._heard
             )
-            producer.poll(0)
-            self._heard.trouble = False  # what it said of its settings
             until = time.monotonic() + settings.open_seconds
             self._persist(producer.init_transactions, until)
         self._changelog_end = self._cluster.ends([changelog])[changelog]

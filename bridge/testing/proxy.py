@@ -183,6 +183,7 @@ class Proxy:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # for connections to see that they are closed: they say so in the loop's next rounds
 
     def listen(self, host: str, port: int) -> tuple[str, int]:
         """Where clients find this broker; a listener of its own is opened where there is none yet."""
@@ -212,15 +213,16 @@ class Proxy:
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int) -> None:
         try:
             upstream = await asyncio.open_connection(host, port, ssl=self._tls)
+            link = _Link(self, (reader, writer), upstream)
+            self._links.add(link)
+            try:
+                await link.run()
+            finally:
+                self._links.discard(link)
         except OSError:
-            writer.transport.abort()
-            return
-        link = _Link(self, (reader, writer), upstream)
-        self._links.add(link)
-        try:
-            await link.run()
+            pass  # the client sees it: its connection ends
         finally:
-            self._links.discard(link)
+            writer.transport.abort()
 
     def meets(self, api: int, *, request: bool) -> Rule | None:
         """The rule that is meant for this frame; each rule counts every one of its API."""
