@@ -196,33 +196,57 @@ def end(offset: int, commit: int, count: int) -> PlainRecord:
     return PlainRecord("shop.transaction", 0, offset, b"{}", value.encode())
 
 
-def test_records_that_cannot_be_read_fill_places_in_the_order_that_the_rows_behind_them_show() -> None:
+ROWS_AND_MARKERS = [
+    InputPartition(f"shop.{TABLE}", 0),
+    InputPartition(f"shop.{TABLE}", 1),
+    InputPartition("shop.transaction", 0),
+]
+
+
+def rejected_when_read(runs: list[list[PlainRecord]], turns: list[list[int]]) -> list[list[tuple[int, int]]]:
+    """Of each transaction the records that could not be read. ``turns``: which partitions are read, one turn after the other."""
+    connector = CONNECTORS["postgresql"]
+    decode = Decode({TABLE: Layout(TABLE, ("id",), ("integer",))}, connector)
+    source = SourceSettings("shop", "postgresql", topics=(f"shop.{TABLE}",), transaction_topic="shop.transaction")
+    before = Released()
+    before.add(50)  # the first transaction of all waits for every partition anyway
+    assemble = Assemble(connector, {TABLE: 0}, ROWS_AND_MARKERS, 2, source=source, released=before)
+    ends = {number: len(records) for number, records in enumerate(runs)}
+    released = []
+    for turn in turns:
+        for number in turn:
+            assemble.add(decode.records(runs[number], number), number)
+        assemble.read_to({number: ends[number] for number in turn})
+        released += assemble.release()
+        while assemble.wants_ends:
+            assemble.ends_are(ends)
+            released += assemble.release()
+    transactions = [one for one in released if isinstance(one, SourceTransaction)]
+    return [[(one.partition, one.offset) for one in transaction.rejected] for transaction in transactions]
+
+
+@pytest.mark.parametrize("turns", [[[0, 1, 2]], [[2], [0], [1]], [[0, 2], [1]], [[1, 2], [0]]])
+def test_records_that_cannot_be_read_fill_places_in_the_order_that_the_rows_behind_them_show(
+    turns: list[list[int]],
+) -> None:
     """The first partition's is of the second transaction, and the second partition's of the first one."""
-    partitions = [
-        InputPartition(f"shop.{TABLE}", 0),
-        InputPartition(f"shop.{TABLE}", 1),
-        InputPartition("shop.transaction", 0),
-    ]
-    layout, connector = Layout(TABLE, ("id",), ("integer",)), CONNECTORS["postgresql"]
-    decode = Decode({TABLE: layout}, connector)
-    source = SourceSettings("shop", "postgresql", topics=("shop.public.t",), transaction_topic="shop.transaction")
-    assemble = Assemble(connector, {TABLE: 0}, partitions, 2, source=source, released=Released())
     runs = [
         [unreadable(0, 0, 2), row(1, 0, 300, 200, 4)],
         [unreadable(0, 1, 1), row(1, 1, 200, 100, 3), row(2, 1, 300, 200, 5)],
         [end(0, 100, 1), end(1, 200, 2), end(2, 300, 2)],
     ]
-    for number, records in enumerate(runs):
-        assemble.add(decode.records(records, number), number)
-    ends = {number: len(records) for number, records in enumerate(runs)}
-    assemble.read_to(ends)
-    released = assemble.release()
-    while assemble.wants_ends:
-        assemble.ends_are(ends)
-        released += assemble.release()
-    transactions = [one for one in released if isinstance(one, SourceTransaction)]
-    found = [[(one.partition, one.offset) for one in transaction.rejected] for transaction in transactions]
-    assert found == [[(1, 0)], [(0, 0)], []]
+    assert rejected_when_read(runs, turns) == [[(1, 0)], [(0, 0)], []]
+
+
+@pytest.mark.parametrize("turns", [[[0, 1, 2]], [[2], [0], [1]], [[0, 2], [1]], [[1, 2], [0]]])
+def test_a_place_waits_for_its_row_that_is_still_to_be_read(turns: list[list[int]]) -> None:
+    """The first transaction's row lies in one partition, the second's record that cannot be read in the other."""
+    runs = [
+        [unreadable(0, 0, 2), row(1, 0, 300, 200, 4)],
+        [row(0, 1, 100, 50, 1)],
+        [end(0, 100, 1), end(1, 200, 1), end(2, 300, 1)],
+    ]
+    assert rejected_when_read(runs, turns) == [[], [(0, 0)], []]
 
 
 def test_a_short_transaction_says_what_is_missing_where_and_what_to_do() -> None:
