@@ -77,11 +77,12 @@ def mapped_tables(features: Features) -> list[str]:
     return [table for table in MAPPED if left_out.get(table, True)]
 
 
-def make_scenario(seed: int, *, mariadb: bool = False) -> Scenario:
+def make_scenario(seed: int, *, mariadb: bool = False, garbage: bool = False) -> Scenario:
+    """``garbage``: for some seeds, records that nobody can read."""
     rng = Random(f"scenario/{seed}")
     features = with_windows(random_features(rng), Random(f"windows/{seed}"))
     broken = Random(f"garbage/{seed}")
-    has_garbage = broken.random() < GARBAGE_SHARE
+    has_garbage = garbage and broken.random() < GARBAGE_SHARE
     if has_garbage:
         features = replace(features, window=None, rekeys=False, soft_delete=False, poison=False)
     if mariadb:
