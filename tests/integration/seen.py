@@ -197,7 +197,8 @@ class Bridge:
         self.must_end_well()
 
     def must_end_well(self) -> None:
-        assert self.end(STOP_SECONDS) == 0, self.tail()
+        code = self.end(STOP_SECONDS)
+        assert code == 0, f"exit code {code}\n{self.tail()}"
 
 
 def _line(text: str) -> dict[str, Any]:

@@ -325,6 +325,7 @@ def _crash_and_judge(shop: Shop, key: bytes, plans: list[list[str]]) -> None:
             runs.append(Run(application, outsider, key, [*points, ""]))
         wait_all(lambda: [run.application.name for run in runs if not run.goes_on()], 90)
         for run in runs:
+            run.bridge.wait_for("owner")  # the event may be an earlier process's
             run.bridge.send(signal.SIGTERM)
         expected = shop.truth(TOPIC_PER_TABLE)  # the last order's event is out, so the topics hold everything by now
         for run in runs:
