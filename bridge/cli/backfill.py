@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bridge.cli.common import Subparsers, command, config_argument, mapping_set
+from bridge.cli.common import Subparsers, command, config_argument, mapping_set, sources_of
 from bridge.cli.progress import Progress
 from bridge.config import Config, Source, load
 from bridge.errors import ConfigInvalid
@@ -47,17 +47,12 @@ def add(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """One source after the other."""
     config = load(arguments.config)
-    known = arguments.source is None or arguments.source in config.sources
-    if not known:
-        hint = f"sources: {', '.join(sorted(config.sources))}"
-        raise ConfigInvalid([Diagnostic("C012", f"there is no source {arguments.source!r}", "--source", hint=hint)])
-    for name, source in config.sources.items():
-        if arguments.source in (None, name):
-            mappings = mapping_set(config.mappings, name, source.catalog, config.tokenise)
-            if arguments.signal:
-                _by_signal(config, source, mappings, arguments)
-            else:
-                _from_topics(config, source, mappings)
+    for name, source in sources_of(config, arguments).items():
+        mappings = mapping_set(config.mappings, name, source.catalog, config.tokenise)
+        if arguments.signal:
+            _by_signal(config, source, mappings, arguments)
+        else:
+            _from_topics(config, source, mappings)
     return 0
 
 

@@ -6,10 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from bridge.cli.common import Subparsers, command, config_argument, mapping_set
+from bridge.cli.common import Subparsers, command, config_argument, mapping_set, source_name
 from bridge.config import Config, Source, load
-from bridge.errors import ConfigInvalid
-from bridge.model import Diagnostic
 from bridge.runtime.capture import Summary, Wish, capture
 from bridge.runtime.locate import locate
 from bridge.runtime.wiring import throwaway_reader
@@ -52,11 +50,7 @@ def add(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """The records to a file, a summary to standard error."""
     config = load(arguments.config)
-    source = config.sources.get(arguments.source)
-    if source is None:
-        hint = f"the config has {', '.join(sorted(config.sources))}"
-        problem = Diagnostic("C004", f"there is no source {arguments.source!r}", str(arguments.config), hint=hint)
-        raise ConfigInvalid([problem])
+    source = config.sources[source_name(config, arguments)]
     start = _start(config, source, arguments.start)
     wish = Wish(start, arguments.transactions, arguments.seconds)
     reader = throwaway_reader(config, source, "capture")

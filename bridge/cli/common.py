@@ -82,6 +82,14 @@ def decision_of(arguments: argparse.Namespace) -> tuple[ConfluentKafka, Topics]:
     return kafka, topics
 
 
+def rate(text: str) -> float:
+    """An argument's type: events per second."""
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError("a rate is more than 0")
+    return value
+
+
 def source_name(config: Config, arguments: argparse.Namespace) -> str:
     """The source that is named, or the only one that there is. Raises ConfigInvalid."""
     named: str | None = arguments.source

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bridge.cli.common import Subparsers, command, config_argument, mapping_files, mapping_set, source_name
+from bridge.cli.common import Subparsers, command, config_argument, mapping_files, mapping_set, rate, source_name
 
 if TYPE_CHECKING:
     from bridge.explain.letters import Teller
@@ -59,7 +59,7 @@ def add(subparsers: Subparsers) -> None:
         "bridge dlt replay --config config.yaml --code T102",
     )
     _filters(replaying)
-    replaying.add_argument("--rate", metavar="N", type=_rate, default=0.0, help="events per second (default: no limit)")
+    replaying.add_argument("--rate", metavar="N", type=rate, default=0.0, help="events per second (default: no limit)")
     replaying.add_argument(
         "--give-up",
         action="store_true",
@@ -96,13 +96,6 @@ def _address(text: str) -> tuple[int, int]:
     if not (partition.isdecimal() and offset.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r} is not {_ADDRESS}, such as 0-17")
     return int(partition), int(offset)
-
-
-def _rate(text: str) -> float:
-    rate = float(text)
-    if not rate > 0:
-        raise argparse.ArgumentTypeError("a rate is more than 0")
-    return rate
 
 
 def _time(text: str) -> int:

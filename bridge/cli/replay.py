@@ -9,11 +9,9 @@ import sys
 import threading
 from types import FrameType
 
-from bridge.cli.common import Subparsers, command, config_argument, mapping_set
+from bridge.cli.common import Subparsers, command, config_argument, mapping_set, rate, source_name
 from bridge.cli.progress import Progress
 from bridge.config import load
-from bridge.errors import ConfigInvalid
-from bridge.model import Diagnostic
 from bridge.runtime.daemon import spare_collections
 from bridge.runtime.replay import Viewer
 from bridge.runtime.replay_parts import Parts
@@ -45,7 +43,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--aggregate", metavar="ID", action="append", default=[], help="only records with this key; may be repeated"
     )
-    parser.add_argument("--rate", metavar="N", type=_rate, help="at most so many events per second")
+    parser.add_argument("--rate", metavar="N", type=rate, help="at most so many events per second")
     parser.add_argument(
         "--live", action="store_true", help="to the real topics, in the place of the bridge, which must be stopped"
     )
@@ -59,13 +57,6 @@ def _name(text: str) -> str:
     if not _NAME.fullmatch(text):
         raise argparse.ArgumentTypeError("letters, digits, _ and -, at most 40")
     return text
-
-
-def _rate(text: str) -> float:
-    rate = float(text)
-    if not rate > 0:
-        raise argparse.ArgumentTypeError("more than 0")
-    return rate
 
 
 class _Watcher(Viewer):
@@ -98,11 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("--reissue goes with --live: in shadow topics ids are those of the first time", file=sys.stderr)
         return 2
     config = load(arguments.config)
-    source = config.sources.get(arguments.source)
-    if source is None:
-        hint = f"--source {' | '.join(sorted(config.sources))}"
-        text = f"there is no source {arguments.source!r}"
-        raise ConfigInvalid([Diagnostic("C012", text, str(arguments.config), hint=hint)])
+    source = config.sources[source_name(config, arguments)]
     mappings = mapping_set(config.mappings, arguments.source, source.catalog, config.tokenise)
     asked = Asked(
         arguments.name,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
+from bridge.errors import Retriable
 from bridge.model import InboundRecord, InputPartition, Reader
 
 BATCH: Final = 10_000
 _WAIT_SECONDS: Final = 0.2
 _TELL_SECONDS: Final = 2.0
+_PATIENCE: Final = 300  # empty reads of a tenth of a second
 
 
 class Follow:
@@ -65,3 +67,23 @@ class Follow:
         total = sum(max(0, end - self.starts[partition]) for partition, end in self.ends.items())
         done = sum(max(0, positions[partition] - start) for partition, start in self.starts.items())
         self._tell(f"read {self.count:,} records, {min(100, 100 * done // max(1, total))} % of what is there")
+
+
+def read_to(reader: Reader, goals: Mapping[InputPartition, int], what: str) -> Iterator[Sequence[InboundRecord]]:
+    """Batches, from where the reader stands until these partitions are read to these offsets.
+
+    The reader may be put elsewhere once the last batch is given. Raises Retriable where ``what`` cannot be read so far.
+    """
+
+    def is_there() -> bool:
+        positions = reader.positions()
+        return all(positions.get(partition, 0) >= goal for partition, goal in goals.items())
+
+    idle, done = 0, is_there()
+    while not done:
+        records = reader.read(BATCH, 0.1)
+        idle = 0 if records else idle + 1
+        if idle > _PATIENCE:
+            raise Retriable(f"{what} cannot be read to the end")
+        done = is_there()
+        yield records

@@ -17,15 +17,13 @@ from bridge.core.history import BITS
 from bridge.core.oversize import REDUCED, Large
 from bridge.core.pipeline import CHECKPOINT
 from bridge.core.units import PARKED, unit_name
-from bridge.errors import Retriable
-from bridge.model import Changelog, InboundRecord, InputPartition, Reader
+from bridge.model import Changelog, InboundRecord, Reader
+from bridge.runtime.follow import read_to
 from bridge.state.rows import meta_key
 
 SETTLED: Final = b"settled\x00"
 BEHIND: Final = "B211"
 _WANTED: Final = tuple(meta_key(name) for name in (PARKED, SETTLED, Large.PREFIX, CHECKPOINT))
-_BATCH: Final = 10_000
-_PATIENCE: Final = 300  # empty reads of a tenth of a second
 
 
 class _Head(msgspec.Struct, rename="camel"):
@@ -227,13 +225,7 @@ class Letters:
 
     def look(self) -> None:
         """Read what was added since. Raises Retriable."""
-        reader, idle = self._reader, 0
-        ends = reader.ends()
-        while any(reader.positions().get(one, 0) < end for one, end in ends.items()):
-            records = reader.read(_BATCH, 0.1)
-            idle = 0 if records else idle + 1
-            if idle > _PATIENCE:
-                raise Retriable("the dead letters cannot be read to their end")
+        for records in read_to(self._reader, self._reader.ends(), "the dead-letter topic"):
             for letter in self._found(records):
                 self.of.setdefault(letter.name, []).append(letter)
 
@@ -247,9 +239,3 @@ class Letters:
         """Aggregates that have a letter that is asked for, in the order of their first ones."""
         found = [(one[0], name) for name, one in self.of.items() if any(wanted.has(letter) for letter in one)]
         return [name for _, name in sorted(found, key=lambda one: (one[0].offset, one[0].partition))]
-
-
-def place_of(text: str) -> InputPartition | None:
-    """``partition-offset`` as two numbers; None where it is something else."""
-    partition, _, offset = text.partition("-")
-    return InputPartition(partition, int(offset)) if partition.isdecimal() and offset.isdecimal() else None

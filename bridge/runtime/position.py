@@ -17,13 +17,12 @@ from typing import Final, NamedTuple
 from bridge.core.connectors import CONNECTORS
 from bridge.core.decode import Decode, TransactionMarker
 from bridge.core.history import BITS, Decisions, Histories, history_of, own
-from bridge.errors import Fatal, Retriable
+from bridge.errors import Fatal
 from bridge.model import InputPartition, Reader, SourceSettings
+from bridge.runtime.follow import read_to
 from bridge.runtime.published import Published, Told
 
-_BATCH: Final = 10_000
 _FIRST_LOOK: Final = 2_000  # offsets before a place; four times as many where no END is among them
-_PATIENCE: Final = 300  # empty reads of a tenth of a second
 _LSN: Final = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
 _GTID: Final = re.compile(r"[0-9]+-[0-9]+-[0-9]+", re.ASCII)
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -68,12 +67,7 @@ class Ends:
         if start >= end:
             return
         reader.seek(self._idle | {self.markers: start})
-        empty = 0
-        while True:
-            records = reader.read(_BATCH, 0.1)
-            empty = 0 if records else empty + 1
-            if empty > _PATIENCE:
-                raise Retriable(f"{self.markers} cannot be read to its end")
+        for records in read_to(reader, {self.markers: end}, str(self.markers)):
             topic = self.markers.topic
             mine = [one for one in records if one.topic() == topic and one.offset() < end]
             if self._single_log:  # rows need not be looked into
@@ -83,10 +77,7 @@ class Ends:
             found = [item for item in self._decode.records(mine, 0) if isinstance(item, TransactionMarker)]
             if self.histories.count:
                 self.histories.place(found, 0)
-            read_to_end = reader.positions().get(self.markers, start) >= end
             yield from found
-            if read_to_end:
-                return
 
     def rising(self) -> Iterator[tuple[TransactionMarker, int]]:
         """The ENDs that were released, no repeats; each with the running maximum of commit times."""

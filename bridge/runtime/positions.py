@@ -11,9 +11,10 @@ from bridge.core.decode import TransactionMarker
 from bridge.core.history import ACCEPT, decisions, incarnation_of, own
 from bridge.core.pipeline import CHECKPOINT, Pipeline
 from bridge.core.units import PARKED
-from bridge.errors import BridgeError, Fatal
+from bridge.errors import BridgeError
 from bridge.kafka.client import ConfluentKafka
 from bridge.model import ChangelogRecord, InputPartition, MappingSet, Reader, SourceSettings
+from bridge.runtime.follow import read_to
 from bridge.runtime.position import Ends
 from bridge.runtime.standing import At, Line, Open, Standing, is_old, place
 from bridge.runtime.wiring import kafka_for, letters_reader, throwaway_reader
@@ -244,17 +245,9 @@ def next_is_short(
 
 
 def count_of(reader: Reader) -> int:
-    """How many records can be seen now. Raises Fatal where they cannot be read to the end."""
+    """How many records can be seen now. Raises Retriable where they cannot be read to the end."""
     reader.seek(dict.fromkeys(reader.partitions(), -1))
-    goals = reader.ends()
-    count = idle = 0
-    while any(reader.positions().get(one, 0) < goal for one, goal in goals.items()):
-        records = reader.read(_BATCH, 0.1)
-        idle = 0 if records else idle + 1
-        if idle > 300:  # noqa: PLR2004 - half a minute
-            raise Fatal("the dead letters cannot be read to their end", "look at the brokers")
-        count += len(records)
-    return count
+    return sum(len(records) for records in read_to(reader, reader.ends(), "the dead-letter topic"))
 
 
 def _now_ms() -> int:

@@ -10,12 +10,10 @@ import msgspec
 
 from bridge.core.encode import Encode
 from bridge.core.translate import CanonicalEvent
-from bridge.errors import Retriable
 from bridge.model import EventRule, InboundRecord, InputPartition, MappingSet, Reader
+from bridge.runtime.follow import read_to
 
-_BATCH: Final = 10_000
 _FIRST_LOOK: Final = 5_000  # records of each partition; four times as many where it is not among them
-_PATIENCE: Final = 300  # empty reads of a tenth of a second
 _MS: Final = timedelta(milliseconds=1)
 _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00Z")
 
@@ -74,20 +72,12 @@ class Published:
     ) -> dict[str, bytes] | None:
         reader = self._reader
         reader.seek(ends | {one: low for one, low in lows.items() if low < highs[one]})
-        empty, found = 0, None
-        while found is None:
-            records = reader.read(_BATCH, 0.1)
-            empty = 0 if records else empty + 1
-            if empty > _PATIENCE:
-                raise Retriable(f"{', '.join(self.topics)} cannot be read to their ends")
+        for records in read_to(reader, highs, "a topic of events"):
             for record in records:
                 headers = _headers(record)
                 if headers.get("ce_id") == wanted and headers.get("ce_source") == self._source:
-                    found = headers | {"": record.key() or b""}
-            positions = reader.positions()
-            if all(positions.get(one, 0) >= high for one, high in highs.items()):
-                break
-        return found
+                    return headers | {"": record.key() or b""}
+        return None
 
     def _told(self, event_id: str, headers: Mapping[str, bytes]) -> Told:
         kind, version = headers["ce_type"].decode(), int(headers["schemaVersion"])

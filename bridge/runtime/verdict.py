@@ -15,13 +15,12 @@ from bridge.core.checkpoint import Checkpoint
 from bridge.core.connectors import CONNECTORS
 from bridge.core.decode import ChangeEvent, Decode, TransactionMarker, run_of
 from bridge.core.pipeline import CHECKPOINT
-from bridge.errors import Fatal, Retriable
+from bridge.errors import Fatal
 from bridge.model import Changelog, InboundRecord, InputPartition, MappingSet, Reader, SourceSettings
+from bridge.runtime.follow import read_to
 from bridge.state.rows import meta_key
 
-_BATCH: Final = 10_000
 _FIRST_LOOK: Final = 2_000  # records before a partition's end; four times as many where they do not reach back enough
-_PATIENCE: Final = 300  # empty reads
 _CHECKPOINT: Final = meta_key(CHECKPOINT)
 
 Offsets = dict[InputPartition, int]
@@ -142,12 +141,7 @@ class Topics:
         reader = self._reader
         reader.seek(self.ends | firsts)
         found: dict[InputPartition, list[Seen]] = {one: [] for one in ends}
-        idle = 0
-        while any(reader.positions().get(one, 0) < end for one, end in ends.items()):
-            records = reader.read(_BATCH, 0.1)
-            idle = 0 if records else idle + 1
-            if idle > _PATIENCE:
-                raise Retriable("the topics cannot be read to their ends")
+        for records in read_to(reader, ends, "a topic of the source"):
             for record in records:
                 one = InputPartition(record.topic(), record.partition())
                 if one in ends and record.offset() < ends[one]:
