@@ -6,9 +6,10 @@ import argparse
 import random
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from signal import SIGTERM, default_int_handler, signal
+from signal import SIGINT, SIGTERM, signal
+from types import FrameType
 
 from bridge.cli.common import Subparsers, command
 from bridge.config import load
@@ -84,29 +85,32 @@ def run(arguments: argparse.Namespace) -> int:
     seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
     torture = Torture({**properties, **dict(arguments.property)}, seed, _tell)
     _tell(f"seed {seed}")
-    stopped = False
-    try:
-        with _ended_by_signal():
-            torture.run(arguments.faults, arguments.rounds, arguments.seconds)
-    except KeyboardInterrupt:
-        stopped = True
+    with _ended_by_signal() as signals, suppress(KeyboardInterrupt):
+        torture.run(arguments.faults, arguments.rounds, arguments.seconds, lambda: bool(signals))
     if arguments.format == "json":
         print(report.json(torture.verdicts, seed), end="")
     else:
         print(report.text(torture.verdicts), end="")
-    if stopped:
+    if signals:
         return INTERRUPTED
     return 0 if all(verdict.good for found in torture.verdicts.values() for verdict in found) else 1
 
 
 @contextmanager
-def _ended_by_signal() -> Iterator[None]:
-    """SIGTERM cleans up as Ctrl-C does."""
-    before = signal(SIGTERM, default_int_handler)
+def _ended_by_signal() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM interrupt what runs. Gives the signals that came."""
+    came: list[int] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    before = {number: signal(number, interrupt) for number in (SIGINT, SIGTERM)}
     try:
-        yield
+        yield came
     finally:
-        signal(SIGTERM, before)
+        for number, handler in before.items():
+            signal(number, handler)
 
 
 def _tell(line: str) -> None:

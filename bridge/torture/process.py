@@ -121,8 +121,9 @@ class BridgeProcess:
         self._process.wait()
 
     def stop(self) -> None:
-        """SIGTERM, which has to work in time. Raises Stuck."""
+        """SIGTERM, once, which has to work in time; one that stands still goes on with it. Raises Stuck."""
         self.send(signal.SIGTERM)
+        self.send(signal.SIGCONT)
         try:
             code = self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -185,7 +184,6 @@ class Run:
         """End the bridges that run, as an operator does. Raises Stuck."""
         for bridge in self._bridges:
             if bridge.alive():
-                bridge.send(signal.SIGCONT)
                 bridge.stop()
 
     def look(self) -> int:

@@ -42,8 +42,13 @@ class Torture:
         self._runs = 0
         self.verdicts: dict[str, list[Verdict]] = {}
 
-    def run(self, faults: Sequence[str], rounds: int, seconds: float | None) -> None:
-        """Each fault in each round; with ``seconds``, rounds begin until so much time has passed."""
+    def run(
+        self, faults: Sequence[str], rounds: int, seconds: float | None, is_over: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Each fault in each round; with ``seconds``, rounds begin until so much time has passed.
+
+        No run begins after ``is_over``: a signal's exception is lost where it falls into a callback of a C library.
+        """
         begun = time.monotonic()
         directory = Path(mkdtemp(prefix=f"{self._name}-"))
         try:
@@ -51,6 +56,8 @@ class Torture:
             timing = Seconds(max(2.0, least / 1000))
             for number in range(1, 1_000_000):
                 for fault in faults:
+                    if is_over():
+                        return
                     self._one(fault, number, directory, timing)
                 if (number >= rounds) if seconds is None else (time.monotonic() - begun >= seconds):
                     break

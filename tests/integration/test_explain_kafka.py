@@ -122,7 +122,7 @@ def test_what_kafka_does_not_hold(config: Path) -> None:
 def test_a_source_that_the_config_does_not_have(config: Path, tmp_path: Path) -> None:
     done = bridge("capture", "--config", str(config), "--source", "shp", "--output", str(tmp_path / "x"))
     assert done.returncode == 78
-    assert "there is no source 'shp'; the config has shop" in done.stderr
+    assert "there is no source 'shp'; --source shop" in done.stderr
     done = bridge("explain", "--config", str(config), "--source", "shp", "--transaction", "1")
     assert done.returncode == 78
     assert "there is no source 'shp'; --source shop" in done.stderr

@@ -31,6 +31,7 @@ def test_a_transaction_too_long_for_its_timeout_says_so_and_shows_nothing(kafka_
     long_enough = large.setup.config.read_text()
     config = yaml.safe_load(long_enough)
     config["limits"]["transaction_timeout_seconds"] = 1
+    config["kafka"]["batch.num.messages"] = 1  # one request for each of the 120,000 records: no machine is fast enough
     large.setup.config.write_text(yaml.safe_dump(config))
     with large.start() as bridge:
         assert bridge.wait(300) == EX_SOFTWARE
