@@ -26,10 +26,13 @@ from tests.mutants_made import Change, Mutant, path_of
 
 JUDGES = """
 test_core.py test_broken_records.py test_seed.py test_promises.py test_decisions.py test_window.py test_corpus.py
-test_images.py test_large.py test_captures.py test_captures_mariadb.py sim/judges.py
+test_transaction.py test_joins.py test_packed.py test_truncate.py
+test_images.py test_large.py test_replay.py test_dlt.py test_captures.py
+test_captures_mariadb.py sim/judges.py
 """
 TOO_LONG = """test_any_interleaving_any_batches_any_crash test_a_skew_is_bounded_and_ends test_the_limit_changes_nothing
-test_ten_thousand_transactions_ahead_over_fifty_partitions test_any_batches_and_restarts_give_the_same"""
+test_ten_thousand_transactions_ahead_over_fifty_partitions test_any_batches_and_restarts_give_the_same
+test_shadow_topics_hold_the_slice_of_the_first_run_byte_by_byte"""
 PATIENCE = 10  # times as long as without the mutant
 SPENT = 4.0  # seconds of judges for a mutant, the quickest; on what is tried again, none is spared
 WALL_SECONDS = 120

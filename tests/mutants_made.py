@@ -87,8 +87,9 @@ def changes_of(module: str) -> list[Change]:
     for name in mutated.mutant_names:
         original = re.sub(r"\d+$", "orig", name)
         before, after = (lines[by_name[one].lineno - 1 : by_name[one].end_lineno] for one in (original, name))
-        after[0] = after[0].replace(name, original)
         function = function_of(name)
+        for one, called in ((before, original), (after, name)):
+            one[0] = one[0].replace(called, function.rpartition(".")[2])
         removed, added, at = _difference(before, after)
         mutant = Mutant(module, function, removed, added)
         body = bodies[name].replace(co_name=function.rpartition(".")[2])

@@ -130,7 +130,7 @@ class Pending(msgspec.Struct):
     def last_offset(self, partition: int) -> int:
         """Of the rows taken from a partition; -1: none."""
         last = -1 if self.spooled is None else self.spooled.last_offsets.get(partition, -1)
-        return max((row.offset for row in self.rows.values() if row.partition == partition), default=last)
+        return max((last, *(row.offset for row in self.rows.values() if row.partition == partition)))
 
     def first_position(self) -> int:
         """Of its rows in the log; ``BEYOND_ALL``: none."""
