@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import sys
 import threading
@@ -16,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from itertools import accumulate
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import NoReturn
 
 import coverage
@@ -26,7 +28,7 @@ from tests.mutants_made import Change, Mutant, path_of
 
 JUDGES = """
 test_core.py test_broken_records.py test_seed.py test_promises.py test_decisions.py test_window.py test_corpus.py
-test_transaction.py test_joins.py test_packed.py test_truncate.py
+test_transaction.py test_joins.py test_units.py test_retold.py test_seed_places.py test_packed.py test_truncate.py
 test_images.py test_large.py test_replay.py test_dlt.py test_captures.py
 test_captures_mariadb.py sim/judges.py
 """
@@ -51,12 +53,18 @@ def judge(changes: Mapping[str, list[Change]], done: Callable[[str, Verdicts], N
     said = os.dup(1)
     with Path(os.devnull).open("w") as nothing:
         os.dup2(nothing.fileno(), 1)
+    scratch = mkdtemp(prefix="mutants-")
     try:
-        selected = [f"-knot ({' or '.join(TOO_LONG.split())})", *(str(here / name) for name in JUDGES.split())]
+        selected = [
+            f"--basetemp={scratch}",
+            f"-knot ({' or '.join(TOO_LONG.split())})",
+            *(str(here / name) for name in JUDGES.split()),
+        ]
         code = pytest.main([*OPTIONS, *selected], plugins=[court])
     finally:
         sys.stdout.flush()
         os.dup2(said, 1)
+        shutil.rmtree(scratch)
     if code or court.fails:
         raise SystemExit(f"without any mutant these fail: {', '.join(court.fails) or code}")
 

@@ -124,7 +124,7 @@ class Reject:
         return {
             "transactions": window.transactions,
             "lastTransaction": last.group,
-            "lastCommitPosition": last.position,
+            "lastCommitPosition": own(last.position),
             "lastEnd": {"topic": markers.topic, "partition": markers.partition, "offset": last.offset},
         }
 
