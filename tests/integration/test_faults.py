@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -203,8 +202,6 @@ def test_sigterm_in_every_state(corner: Corner, place: str) -> None:
         bridge = run.start("a", at, "STOP")
         if at:
             bridge.wait_stopped()
-            bridge.send(signal.SIGTERM)
-            bridge.send(signal.SIGCONT)
         elif place == "starting":
             wait_until(lambda: any(line.get("event") == "start" for line in bridge.log()), "it started")
         else:
