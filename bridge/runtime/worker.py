@@ -191,12 +191,14 @@ class Session:
         self._check_short()
 
     def _is_due(self, read: int) -> bool:
+        """A short read: all that had come is in, so that what is whole need not wait. With more behind it, in large batches."""
         pending = self._pipeline.pending
         now = self._clock.now()
         if not pending:
             return now - self._last_commit >= self._limits.idle_commit_seconds
+        limits = self._limits
         waited = now - (self._first_read or now)
-        return pending >= self._limits.commit_rows or read == 0 or waited >= self._limits.commit_seconds
+        return read < limits.read_records_max or pending >= limits.commit_rows or waited >= limits.commit_seconds
 
     def commit(self) -> None:
         """Publish all that is whole, in one Kafka transaction; nothing, where nothing moved."""

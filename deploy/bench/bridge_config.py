@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pstats
+import re
 import subprocess
 import sys
 import urllib.request
@@ -18,6 +19,7 @@ from deploy.stack.process import free_ports
 MAPPING_TOPIC = "sales.orders"
 SOURCE = "legacy"
 PROFILE_LINES = 45
+COMMITTED = re.compile(rb'^kafka_transactions_total\{outcome="committed".*\} (.+)$', re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,11 @@ class Setup:
                 return bool(json.load(answer)["sources"].get(SOURCE) == "owner")
         except OSError:
             return False
+
+    def commits(self) -> int:
+        """How many Kafka transactions the bridge committed."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
+            return round(float(COMMITTED.findall(answer.read())[0]))
 
     def prepare(self) -> None:
         """Make the topics of this run, as an operator does."""

@@ -75,7 +75,7 @@ class Run:
             )
         self._peak_kib = 0
         self._gone = False
-        self._cpu_seconds = 0.0  # known once it is gone
+        self.cpu_seconds = 0.0  # known once it is gone
 
     def measure(
         self,
@@ -90,20 +90,21 @@ class Run:
         ``reading`` says whether the process began to read.
         """
         try:
-            self._wait(reading)
+            self.wait(reading)
             started = time.monotonic()
             wanted = {(place.topic, place.partition): end for place, end in ends.items()}
             self._wait_for_offsets(group, wanted)
             wall = time.monotonic() - started
         except BaseException:
-            self._stop(ask=True)
+            self.stop(ask=True)
             raise
-        self._stop(ask=not ends_itself)
+        self.stop(ask=not ends_itself)
         if self._process.returncode != 0:
             raise BenchError(f"exit status {self._process.returncode}\n{self._tail()}")
-        return Result(wall, self._cpu_seconds, self._peak_kib / 1024)
+        return Result(wall, self.cpu_seconds, self._peak_kib / 1024)
 
-    def _wait(self, condition: Callable[[], bool]) -> None:
+    def wait(self, condition: Callable[[], bool]) -> None:
+        """Until the condition holds. Raises BenchError."""
         deadline = time.monotonic() + STALL_SECONDS
         while not condition():
             self._look(deadline)
@@ -141,11 +142,11 @@ class Run:
             pid, status, usage = os.wait4(self._process.pid, 0 if wait else os.WNOHANG)
             if pid:
                 self._process.returncode = os.waitstatus_to_exitcode(status)
-                self._cpu_seconds = usage.ru_utime + usage.ru_stime
+                self.cpu_seconds = usage.ru_utime + usage.ru_stime
                 self._gone = True
         return self._gone
 
-    def _stop(self, *, ask: bool) -> None:
+    def stop(self, *, ask: bool = True) -> None:
         """Wait for the end, after SIGTERM if asked to; SIGKILL if that is not enough."""
         deadline = time.monotonic() + STOP_SECONDS
         self._note_memory()
