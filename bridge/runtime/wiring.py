@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from bridge.formats.registry import HttpRegistry
-from bridge.formats.translate import Formats, TranslatingReader
 from bridge.kafka.client import ConfluentKafka
 from bridge.kafka.settings import ClientSettings
 from bridge.kafka.topics import Topic, check, create, plan, require
@@ -55,6 +53,9 @@ def translating(config: Config) -> Callable[[Reader], Reader]:
     """What reads records of the config's Schema Registry; without one, records are read as they are."""
     if config.registry is None:
         return lambda reader: reader
+    from bridge.formats.registry import HttpRegistry  # noqa: PLC0415 - brings Avro's and Protobuf's libraries
+    from bridge.formats.translate import Formats, TranslatingReader  # noqa: PLC0415
+
     formats = Formats(HttpRegistry(config.registry))
     return lambda reader: TranslatingReader(reader, formats)
 
