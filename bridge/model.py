@@ -427,7 +427,7 @@ class Changelog(Protocol):
         """The same, where no Kafka transaction was open: none that lies before the end goes on behind it. Raises Retriable."""
 
     def read(self, start: int, end: int) -> Iterable[tuple[list[ChangelogRecord], int]]:
-        """Batches of committed records from ``start`` to ``end`` with the offset after each batch."""
+        """Batches of committed records from ``start`` to ``end`` with the offset after each batch; the last is ``end``."""
 
 
 class Kafka(Protocol):

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.model import Changelog, Clock
+from bridge.model import Changelog, ChangelogRecord, Clock
 from bridge.runtime.report import Report
 from bridge.state.rows import RowState
 
 STALE_SECONDS = (
     12 * 3600
 )  # well below the changelog's delete.retention.ms (Kafka's default: a day; `bridge topics`: a week)
+# Records written to the store at once: more of them find more neighbours on a page, which is copied for each write. Keys
+# in no order, a million rows: 5.2 µs a row in the store with 10,000, 3.2 with 50,000, which hold 130 MiB more.
+PART = 30_000
 
 
 class Stamp(msgspec.Struct, frozen=True):
@@ -51,8 +54,12 @@ class Restore:
             self._state.wipe()
             offset = start
         self._report.restoring(offset, end)
+        part: list[ChangelogRecord] = []
         for records, after in self._changelog.read(offset, end):
-            self._state.restore(records, self.stamp(after))
+            part += records
+            if len(part) >= PART or after == end:
+                self._state.restore(part, self.stamp(after))
+                part = []
             self._report.restoring(after, end)
 
     def stamp(self, offset: int) -> bytes:

@@ -155,6 +155,10 @@ class RowState:
     def _packed(self, stored: StoredRow) -> bytes:
         return encode((stored.position, stored.created, self.layout, *stored.row))
 
+    def _columns(self, table: int, data: bytes) -> Row:
+        values = decode(data)
+        return self.as_used(table, values[2], values[3:])
+
     def _row(self, table: int, data: bytes) -> StoredRow:
         values = decode(data)
         return StoredRow(values[0], values[1], self.as_used(table, values[2], values[3:]))
@@ -382,12 +386,15 @@ class RowState:
         number = self._numbers.get(prefix)
         if number is None:
             return []  # a table that no mapping uses any more
-        before = self._store.get(key)
-        new_row = None if value is None else self._row(number, value).row
         items: list[tuple[bytes, bytes | None]] = [(key, value)]
+        indexes = self._indexes.of_table.get(number)
+        if indexes is None:
+            return items  # neither what it was nor what it is says where else it stands
+        before = self._store.get(key)
+        new_row = None if value is None else self._columns(number, value)
         if before is not None:
-            items.extend(self._unindexed(number, row_key, self._row(number, before).row, new_row))
-        for index in self._indexes.of_table.get(number, ()):
+            items.extend(self._unindexed(number, row_key, self._columns(number, before), new_row))
+        for index in indexes:
             new = index.join(new_row)
             if new is not None:
                 items.append((index_prefix(index.number, new) + row_key, row_key))

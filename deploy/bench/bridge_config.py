@@ -48,10 +48,17 @@ class Setup:
 
     def owner(self) -> bool:
         """Whether the bridge owns the source and begins to read; asked over HTTP, and no more once it does."""
+        return self._is("owner")
+
+    def standby(self) -> bool:
+        """Whether the bridge stands by."""
+        return self._is("standby")
+
+    def _is(self, state: str) -> bool:
         url = f"http://127.0.0.1:{self.port}/health/ready"
         try:
             with urllib.request.urlopen(url, timeout=1) as answer:
-                return bool(json.load(answer)["sources"].get(SOURCE) == "owner")
+                return bool(json.load(answer)["sources"].get(SOURCE) == state)
         except OSError:
             return False
 

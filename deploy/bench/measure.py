@@ -103,9 +103,14 @@ class Run:
             raise BenchError(f"exit status {self._process.returncode}\n{self._tail()}")
         return Result(wall, self.cpu_seconds, self._peak_kib / 1024)
 
-    def wait(self, condition: Callable[[], bool]) -> None:
+    def kill(self) -> None:
+        """As a crash does it."""
+        self._process.kill()
+        self._ended(wait=True)
+
+    def wait(self, condition: Callable[[], bool], seconds: float = STALL_SECONDS) -> None:
         """Until the condition holds. Raises BenchError."""
-        deadline = time.monotonic() + STALL_SECONDS
+        deadline = time.monotonic() + seconds
         while not condition():
             self._look(deadline)
 
@@ -125,7 +130,7 @@ class Run:
         """Note the memory; fail when the process is gone or time is up."""
         self._note_memory()
         if time.monotonic() > deadline:
-            raise BenchError(f"no progress for {STALL_SECONDS:.0f} s\n{self._tail()}")
+            raise BenchError(f"no progress in time\n{self._tail()}")
         if self._ended() and self._process.returncode != 0:
             raise BenchError(f"it ended with exit status {self._process.returncode}\n{self._tail()}")
         time.sleep(POLL_SECONDS)

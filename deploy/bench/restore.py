@@ -35,6 +35,8 @@ from deploy.bench.topics import TIMEOUT_SECONDS
 
 POSITION = 26_700_000
 CREATED = 1
+FIRST_ORDER = 100_000_000  # none of a stream that goes on meanwhile
+STRIDE = 7_368_787  # a prime: each order once, the next one far away
 
 
 def restore_figures(bootstrap: str, directory: Path, rows: int) -> dict[str, float]:
@@ -59,16 +61,21 @@ def restore_figures(bootstrap: str, directory: Path, rows: int) -> dict[str, flo
 
 
 def changelog(mappings: MappingSet, rows: int) -> Iterator[ChangelogRecord]:
-    """Orders with their lines and payments, in the columns that the mappings use."""
+    """Orders with their lines and payments, in the columns that the mappings use.
+
+    Once compacted, a changelog is in the order of last changes, which has nothing to do with the order of keys.
+    """
     layouts = mappings.layouts
-    for number in range(1, rows // ROWS_PER_ORDER + 1):
+    orders = rows // ROWS_PER_ORDER
+    for place in range(orders):
+        number = FIRST_ORDER + place * STRIDE % orders
         order = {"ord_no": number, "rec_typ": "O", "cust_no": number % 5000, "ord_stat": "P", "tot_cents": number}
         yield _record(layouts, "t_ord", {"ord_no": number}, order | {"cur": "EUR", "plc_dt": POSITION * number})
         for line in range(1, ROWS_PER_ORDER - 1):
             key = {"ord_no": number, "line_no": line}
             yield _record(layouts, "t_ord_line", key, {"itm_cd": f"SKU-{number}   ", "qty": 2, "prc_cents": 1999})
         payment = {"ord_no": number, "st": "C", "amt_cents": number, "del_flg": "N"}
-        yield _record(layouts, "t_pay", {"pay_no": 1_000_000 + number}, payment)
+        yield _record(layouts, "t_pay", {"pay_no": number}, payment)
 
 
 def _record(layouts: Any, table: str, key: dict[str, int], values: dict[str, Any]) -> ChangelogRecord:
