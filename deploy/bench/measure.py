@@ -1,4 +1,4 @@
-"""One run of one process, measured from outside, the same way for the bridge and for the pass-through.
+"""One run of one process, measured from outside, the same way for the bridge, the pass-through and the peers.
 
 The clock starts when the process says that it begins to read, and stops when the group's committed offsets have
 reached the end of every partition. CPU time is the kernel's account of the whole process, start included; peak memory
@@ -39,6 +39,7 @@ class Result:
     wall_seconds: float
     cpu_seconds: float
     peak_rss_mib: float
+    start_seconds: float  # from the start of the process to the start of the clock; not in wall_seconds
 
 
 class Group:
@@ -59,12 +60,17 @@ class Group:
             return {}
         return {(place.topic, place.partition): place.offset for place in places}
 
+    def drained(self, committed: Mapping[tuple[str, int], int]) -> bool:  # noqa: ARG002 - for groups that have some
+        """Whether topics of its own, through which it sends records to itself, are consumed too."""
+        return True
+
 
 class Run:
     """A process under measurement."""
 
     def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
         self._log = log
+        self._started = time.monotonic()
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 command,
@@ -101,7 +107,7 @@ class Run:
         self.stop(ask=not ends_itself)
         if self._process.returncode != 0:
             raise BenchError(f"exit status {self._process.returncode}\n{self._tail()}")
-        return Result(wall, self.cpu_seconds, self._peak_kib / 1024)
+        return Result(wall, self.cpu_seconds, self._peak_kib / 1024, started - self._started)
 
     def kill(self) -> None:
         """As a crash does it."""
@@ -119,7 +125,7 @@ class Run:
         deadline, before = time.monotonic() + STALL_SECONDS, -1
         while True:
             committed = group.committed()
-            if all(committed.get(place, -1) >= end for place, end in wanted.items()):
+            if all(committed.get(place, -1) >= end for place, end in wanted.items()) and group.drained(committed):
                 return
             now = sum(committed.values())
             if now != before:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -67,25 +67,28 @@ def fill(bootstrap: str, stream: OrderStream, progress: Callable[[str], None]) -
     return {TopicPartition(topic, partition): end for (topic, partition), end in ends.items()}
 
 
-def count_records(bootstrap: str, topics: Iterable[str], name: Callable[[Message], str]) -> Counter[str]:
-    """What a read_committed consumer sees in whole topics, counted by name."""
+def read_records(bootstrap: str, topics: Iterable[str]) -> Iterator[Message]:
+    """What a read_committed consumer sees in whole topics."""
     consumer = Consumer(COUNT | {"bootstrap.servers": bootstrap})
     known = consumer.list_topics(timeout=TIMEOUT_SECONDS).topics
     places = [TopicPartition(topic, number, 0) for topic in topics for number in known[topic].partitions]
     consumer.assign(places)
-    counts: Counter[str] = Counter()
     unfinished = len(places)
     while unfinished:
         for message in consumer.consume(10_000, READ_SECONDS):
             error = message.error()
             if error is None:
-                counts[name(message)] += 1
+                yield message
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client has no other name for it
                 unfinished -= 1
             else:
                 raise KafkaException(error)
     consumer.close()
-    return counts
+
+
+def count_records(bootstrap: str, topics: Iterable[str], name: Callable[[Message], str]) -> Counter[str]:
+    """What a read_committed consumer sees in whole topics, counted by name."""
+    return Counter(map(name, read_records(bootstrap, topics)))
 
 
 def event_type(message: Message) -> str:

@@ -111,7 +111,7 @@ class Dist:
         if java:
             check_java()
         self.directory.mkdir(parents=True, exist_ok=True)
-        with _locked(self.directory.with_suffix(".lock")):
+        with locked(self.directory.with_suffix(".lock")):
             if java:
                 self._install_jars(progress)
             if "registry" in services:
@@ -123,24 +123,24 @@ class Dist:
 
     def _install_jars(self, progress: Callable[[str], None]) -> None:
         stamp, version = self.directory / "jars.ok", hashlib.sha256(POM.read_bytes()).hexdigest()
-        if _is_current(stamp, version):
+        if is_current(stamp, version):
             return
         progress("downloading Kafka, Connect and Debezium from Maven Central (80 MB, once)")
-        self._maven(POM, self.libs, self.plugins, self.directory / "markers")
+        self.maven(POM, self.libs, self.plugins, self.directory / "markers")
         self.logging.write_text(LOG4J)
         stamp.write_text(version)
 
     def _install_registry(self, progress: Callable[[str], None]) -> None:
         stamp, version = self.directory / "registry.ok", hashlib.sha256(registry.POM.read_bytes()).hexdigest()
-        if not _is_current(stamp, version):
+        if not is_current(stamp, version):
             progress("downloading a schema registry and its converters from Maven Central (170 MB, once)")
-            self._maven(registry.POM, self.registry, self.converters, self.directory / "registry-markers")
+            self.maven(registry.POM, self.registry, self.converters, self.directory / "registry-markers")
             registry.write_manifest(self.converters / "apicurio")
             stamp.write_text(version)
         if java_version()[0] < registry.JAVA_MINIMUM and not registry.java(self.directory).exists():
             registry.install_java(self.directory, progress)
 
-    def _maven(self, pom: Path, *targets: Path) -> None:
+    def maven(self, pom: Path, *targets: Path) -> None:
         """Let Maven fill these directories anew."""
         maven = shutil.which("mvn")
         if maven is None:
@@ -162,7 +162,7 @@ class Dist:
         # Always copied: a virtual environment may be replaced, or be closed to PostgreSQL's account.
         stamp = self.postgres.parents[1] / "postgres.ok"
         version = importlib.metadata.version(POSTGRES_PACKAGE)
-        if _is_current(stamp, version):
+        if is_current(stamp, version):
             return
         progress(f"copying PostgreSQL {version}")
         place = make_place(self.directory / "postgres")
@@ -193,12 +193,13 @@ def java_version() -> tuple[int, str]:
     return (0 if found is None else int(found[1])), text
 
 
-def _is_current(stamp: Path, version: str) -> bool:
+def is_current(stamp: Path, version: str) -> bool:
+    """Whether what `stamp` stands for was made from this version."""
     return stamp.exists() and stamp.read_text() == version
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock between processes; the kernel drops it when we die."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
