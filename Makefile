@@ -1,5 +1,5 @@
 # `make` alone lists what there is. Needs Python 3.11+; the servers of demo, up, test and bench need Java 17+ and Maven,
-# those of test MariaDB too.
+# those of test MariaDB too; bench compiles one of the peers, which takes a JDK.
 PYTHON ?= python3
 PY := .venv/bin/python
 STAMP := .venv/.installed
@@ -7,8 +7,9 @@ SEED ?= 1
 RUNS ?= 1000
 INPUTS ?= 10000
 MODULE ?=
-ROWS ?= 300000
-BENCH_RUNS ?= 5
+ROWS ?= 340000
+WARM_ROWS ?= 1000000
+BENCH_RUNS ?= 3
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
@@ -60,15 +61,17 @@ mutants: $(STAMP)  ## change the core a little, everywhere; each change must mak
 fuzz: $(STAMP)  ## coverage-guided inputs to the readers of YAML, mappings, expressions and records: INPUTS=10000
 	@$(PY) -m tests.fuzz --inputs $(INPUTS)
 
-bench: $(STAMP)  ## the whole job against a pass-through: ROWS=300000 BENCH_RUNS=5
-	@$(PY) -m deploy.bench --rows $(ROWS) --runs $(BENCH_RUNS)
+bench: $(STAMP)  ## the whole job beside a pass-through, Kafka Streams and Quix Streams: ROWS=340000 WARM_ROWS=1000000 BENCH_RUNS=3
+	@$(PY) -m deploy.bench --peers --rows $(ROWS) --warm-rows $(WARM_ROWS) --runs $(BENCH_RUNS)
 
-lock:  ## resolve the dependencies anew into the two lock files
+lock:  ## resolve the dependencies anew into the lock files
 	@test -x .stack/uv/bin/uv || ($(PYTHON) -m venv .stack/uv && .stack/uv/bin/pip install --quiet uv==$(UV_VERSION))
 	@.stack/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 		--custom-compile-command 'make lock' pyproject.toml -o requirements.lock
 	@.stack/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 		--custom-compile-command 'make lock' --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	@.stack/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command 'make lock' deploy/bench/peers/quix/requirements.in -o deploy/bench/peers/quix/requirements.txt
 
 clean:  ## remove the environment, caches and downloaded servers
 	@test ! -d .stack/run/up -o ! -x $(PY) || $(PY) -m deploy.stack down

@@ -164,6 +164,7 @@ def main(bootstrap: str, name: str, prefix: str, output: str, directory: str) ->
         auto_offset_reset="earliest",
         processing_guarantee="exactly-once",
         commit_interval=COMMIT_SECONDS,
+        consumer_poll_timeout=COMMIT_SECONDS,  # it waits for a full batch as long; 1.0, the default, takes twice the time
         state_dir=directory,
         loglevel="WARNING",
     )
