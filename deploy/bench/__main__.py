@@ -183,6 +183,7 @@ def measure(bench: Bench, options: argparse.Namespace, peers: Sequence[Peer]) ->
 
 def compare(stack: Stack, directory: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Everything, on one stream; with peers on two."""
+    machine = figures.machine()
     peers = install(print) if options.peers else []
     bench = Bench(stack.bootstrap, directory, OrderStream(PREFIX, options.rows, options.seed))
     bench.fill()
@@ -192,7 +193,7 @@ def compare(stack: Stack, directory: Path, options: argparse.Namespace) -> dict[
         longer = Bench(stack.bootstrap, directory, OrderStream(WARM_PREFIX, options.warm_rows, options.seed))
         longer.fill()
         warm = longer.summary(measure(longer, options, peers), cold=False)
-        results = {"machine": figures.machine(), "cold": bench.summary(scores, cold=True), "warm": warm}
+        results = {"machine": machine, "cold": bench.summary(scores, cold=True), "warm": warm}
         if options.readme:
             figures.publish(results)
         said |= results

@@ -61,8 +61,9 @@ def _medians(runs: Sequence[Score], row_changes: int, *, cold: bool) -> dict[str
 
 
 def machine() -> dict[str, Any]:
-    """What was measured on."""
-    return {"cores": os.cpu_count(), "python": platform.python_version(), "java": java_version()[0]}
+    """What was measured on, and how busy it was: to be asked before the bench itself does anything."""
+    load = round(os.getloadavg()[0], 1)
+    return {"cores": os.cpu_count(), "load": load, "python": platform.python_version(), "java": java_version()[0]}
 
 
 def publish(results: Figures) -> None:
@@ -85,7 +86,7 @@ def block(results: Figures) -> str:
     """What README says between its markers."""
     cold, warm, where = results["cold"], results["warm"], results["machine"]
     setting = (
-        f"`make bench`, {where['cores']} cores shared with the broker, Python {where['python']}, Java {where['java']}: a "
+        f"`make bench`, {where['cores']} cores shared with the broker (load average before it began: {where['load']}), Python {where['python']}, Java {where['java']}: a "
         f"chatty order stream in ten partitions. *Cold* is {cold['row_changes']:,} row changes, counted from the start of "
         f"the process; *warm* is {warm['row_changes']:,}, counted from its first read. Processor time is always that of "
         "the whole process. Medians of as many runs as stand there; a peer that takes more than a minute runs once."
