@@ -86,10 +86,11 @@ def block(results: Figures) -> str:
     """What README says between its markers."""
     cold, warm, where = results["cold"], results["warm"], results["machine"]
     setting = (
-        f"`make bench`, {where['cores']} cores shared with the broker (load average before it began: {where['load']}), Python {where['python']}, Java {where['java']}: a "
-        f"chatty order stream in ten partitions. *Cold* is {cold['row_changes']:,} row changes, counted from the start of "
-        f"the process; *warm* is {warm['row_changes']:,}, counted from its first read. Processor time is always that of "
-        "the whole process. Medians of as many runs as stand there; a peer that takes more than a minute runs once."
+        f"`make bench`, {where['cores']} cores shared with the broker (load average before it began: {where['load']}), "
+        f"Python {where['python']}, Java {where['java']}: a chatty order stream in ten partitions. *Cold* is "
+        f"{cold['row_changes']:,} row changes, counted from the start of the process; *warm* is {warm['row_changes']:,}, "
+        "counted from its first read. Processor time is always that of the whole process, Java's compiler included. "
+        "Medians of as many runs as stand there; a peer that takes more than a minute runs once."
     )
     account = (
         f"What was told, of {warm['events']:,} events that happened (warm) and {cold['events']:,} (cold), each held "
