@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bridge.core.collapse import Collapse
 from bridge.core.columns import TableDecoder
@@ -126,3 +128,45 @@ def test_a_schema_that_changes_is_learnt() -> None:
         "0.00",
         "AA==",
     ]
+
+
+def change(table: str, columns: str, schema: str = "public") -> bytes:
+    source = f'{{"schema":"{schema}","table":"{table}","snapshot":"false","lsn":5}}'
+    block = '{"id":"1:5","total_order":1,"data_collection_order":1}'
+    return f'{{"before":null,"after":{columns},"source":{source},"transaction":{block},"op":"c"}}'.encode()
+
+
+WHOLE, LACKING = '{"id":1,"num":"AA==","txt":"x"}', '{"id":2,"txt":"y"}'
+MIXED = {
+    "a row": change("t", WHOLE),
+    "a row that lacks a column": change("t", LACKING),
+    "a row without an image": change("t", "null"),
+    "another table's": change("u", WHOLE),
+    "another schema's": change("t", WHOLE, "archive"),
+    "nobody's": change("v", WHOLE),
+    "with a schema": b'{"schema":{"fields":[]},"payload":%b}' % change("t", WHOLE),
+    "a marker": b'{"status":"END","id":"1:5"}',
+    "a heartbeat": b'{"ts_ms":1}',
+    "no JSON": b"\xff",
+    "an image that is no object": change("t", "[1]"),
+}
+
+
+def read(step: Decode, name: str) -> Any:
+    value = step.records([PlainRecord(f"shop.{TABLE}", 0, 7, KEY, MIXED[name])], 0)
+    return [
+        (one.table.name, one.op, one.row_key, one.after, one.group, one.position, one.lacks)
+        if isinstance(one, ChangeEvent)
+        else one.position
+        for one in value
+    ]
+
+
+@given(st.lists(st.sampled_from(list(MIXED)), max_size=8), st.sampled_from(list(MIXED)))
+def test_what_a_partition_held_before_does_not_change_how_a_record_is_read(before: list[str], name: str) -> None:
+    """One table's rows are read in one go as long as there are no others."""
+    layouts = {TABLE: Layout(TABLE, LAYOUT.columns), "public.u": Layout("public.u", ("txt", "id"))}
+    step, fresh = (Decode(layouts, CONNECTORS["postgresql"]) for _ in range(2))
+    for one in before:
+        read(step, one)
+    assert read(step, name) == read(fresh, name)

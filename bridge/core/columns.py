@@ -27,7 +27,7 @@ class TableDecoder:
         self.number = number
         self.schema = ""  # the database schema that it was last seen in
         self.sparse = False  # whether a row ever came without one of the columns
-        self._decode, self._decode_sparse = _decoders(layout.columns)
+        self.used, self._decode, self._decode_sparse = _decoders(layout.columns)
         self.unknown_row: Row = (UNKNOWN,) * len(layout.columns)
         types = layout.types or ("",) * len(layout.columns)
         told = [wire.from_catalog(sql_type, modes, connector) if sql_type else None for sql_type in types]
@@ -46,15 +46,15 @@ class TableDecoder:
         """The used columns of a row image; None for a JSON null. Raises BROKEN."""
         try:
             found = self._decode(image)
-            if found is None:
-                return None
-            row: Row = _astuple(found)
         except msgspec.ValidationError:
-            row = _astuple(self._decode_sparse(image))
+            found = self._decode_sparse(image)
             self.sparse = True
-        if self._converts:
-            row = self._converted(row)
-        return row
+        return None if found is None else self.taken(found)
+
+    def taken(self, found: Any) -> Row:
+        """The columns of an image that was decoded into ``used``, a Struct of them. Raises BROKEN."""
+        row: Row = _astuple(found)
+        return self._converted(row) if self._converts else row
 
     def without_placeholders(self, row: Row) -> Row:
         """TOAST placeholders mean "unchanged": not known from this record."""
@@ -78,12 +78,19 @@ class TableDecoder:
 
 
 @cache
-def _decoders(columns: tuple[str, ...]) -> tuple[Callable[[msgspec.Raw], Any], Callable[[msgspec.Raw], Any]]:
-    """For images with all of the columns, and for those that lack some. Made once: a class costs more than many rows."""
+def _decoders(
+    columns: tuple[str, ...],
+) -> tuple[type[msgspec.Struct], Callable[[msgspec.Raw], Any], Callable[[msgspec.Raw], Any]]:
+    """A Struct of them; what reads images with all of the columns, and those that lack some.
+
+    Made once: a class costs more than many rows.
+    """
     strict = [(f"f{slot}", Any, msgspec.field(name=name)) for slot, name in enumerate(columns)]
     sparse = [(f"f{slot}", Any, msgspec.field(name=name, default=UNKNOWN)) for slot, name in enumerate(columns)]
+    used = msgspec.defstruct("Row", strict, gc=False)
     return (
-        msgspec.json.Decoder(msgspec.defstruct("Row", strict, gc=False) | None).decode,
+        used,
+        msgspec.json.Decoder(used | None).decode,
         msgspec.json.Decoder(msgspec.defstruct("Row", sparse, gc=False)).decode,
     )
 

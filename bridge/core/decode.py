@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from typing import Any, Literal
 
 import msgspec
 
@@ -30,10 +31,13 @@ class CollectionCount(msgspec.Struct, gc=False):
 
 
 class Envelope(msgspec.Struct, gc=False):
-    """Debezium's change event. A transaction marker has ``status`` and no ``source``, a heartbeat neither."""
+    """Debezium's change event. A transaction marker has ``status`` and no ``source``, a heartbeat neither.
+
+    ``after`` is Raw, or a Struct of the columns in use.
+    """
 
     before: msgspec.Raw = RAW_NULL
-    after: msgspec.Raw = RAW_NULL
+    after: Any = None
     source: Source | None = None
     transaction: TransactionBlock | None = None
     op: str = ""
@@ -41,12 +45,30 @@ class Envelope(msgspec.Struct, gc=False):
     ts_ms: int | None = None
 
 
+Read = Callable[[bytes | msgspec.Raw], Envelope]
+
+
 @cache
-def envelope_of(connector: Connector) -> Callable[[bytes | msgspec.Raw], Envelope]:
+def envelope_of(connector: Connector) -> Read:
     """Reads a change event of this connector."""
-    source = ("source", connector.source | None, None)
-    kind: type[Envelope] = msgspec.defstruct("Envelope", [source], bases=(Envelope,), gc=False)  # type: ignore[assignment]
+    fields = [("source", connector.source | None, None), ("after", msgspec.Raw, RAW_NULL)]
+    kind: type[Envelope] = msgspec.defstruct("Envelope", fields, bases=(Envelope,), gc=False)  # type: ignore[assignment]
     return msgspec.json.Decoder(kind).decode
+
+
+@cache
+def envelope_of_table(connector: Connector, schema: str, table: str, used: type[msgspec.Struct]) -> Read:
+    """Reads a change event of one table in one go, ``after`` as a Struct of the columns in use. Raises for all others."""
+    kind = connector.source
+    names = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
+    only = [
+        (field, Literal[value], msgspec.field(name=names[field]))
+        for field, value in (("schema", schema), ("table", table))
+    ]
+    source = msgspec.defstruct("Source", only, bases=(kind,), kw_only=True, gc=False)
+    fields = [("source", source), ("after", used | None, None)]
+    envelope: type[Envelope] = msgspec.defstruct("Envelope", fields, bases=(Envelope,), kw_only=True, gc=False)  # type: ignore[assignment,arg-type]
+    return msgspec.json.Decoder(envelope).decode
 
 
 class WithSchema(msgspec.Struct, gc=False):
@@ -104,7 +126,6 @@ _decode_marker = msgspec.json.Decoder(TransactionMarker).decode
 _decode_with_schema = msgspec.json.Decoder(WithSchema).decode
 _INLINE = b'{"schema":{'
 _NO_HEAD = (b"\xff", b"")  # no record begins like this
-_PLAIN_KEY = b"{"
 _OPERATIONS = frozenset("cudrt")
 _MARKER = b'{"status":"'
 _STATUSES = frozenset(("BEGIN", "END"))
@@ -131,6 +152,8 @@ class Decode:
         self.signals: TableDecoder | None = None  # the signal table, while rows of it in a snapshot are waited for
         # per partition: what its last inline schema's record began with
         self._heads: dict[int, tuple[bytes, bytes]] = {}
+        # per partition: the table that all its rows without an inline schema are of, as long as there is but one
+        self._only: dict[int, tuple[TableDecoder, Read] | None] = {}
         self._row_place = connector.row_place
         self._marker_place = connector.marker_place
 
@@ -139,12 +162,11 @@ class Decode:
 
         Raises Undecodable for a row whose key cannot be read, and for records that are not Debezium's.
         """
-        if not len(records):
-            return []
         decoded: list[ChangeEvent | TransactionMarker] = []
         run: str | None = None
         last: InboundRecord | None = None  # that gave a change event
-        decode, tables, change = self._decode_envelope, self._by_table, self._change
+        change = self._change
+        only = self._only.get(partition)
         for record in records:
             value = record.value()
             if value is None:
@@ -154,16 +176,16 @@ class Decode:
                 if value.startswith(_MARKER):
                     decoded.append(self._marker(value, record))
                     continue
-                if value.startswith(_INLINE):
-                    item = self._with_schema(value, record, partition)
+                try:
+                    envelope = None if only is None else only[1](value)
+                except msgspec.ValidationError:  # it lacks a column, or is another table's
+                    envelope = None
+                if envelope is None or only is None:
+                    item = self._other(value, record, partition)
+                    only = self._only.get(partition)
                 else:
-                    envelope = decode(value)
-                    source = envelope.source
-                    table = None if source is None else tables.get(source.table)
-                    if source is None or table is None or table.schema != source.schema:
-                        item = self._envelope(envelope, value, record, partition, None)
-                    else:
-                        item = change(table, envelope, source, record, partition)
+                    after = None if envelope.after is None else only[0].taken(envelope.after)
+                    item = change(only[0], envelope, after, record, partition)
             except BROKEN:
                 item = self._garbage(record, partition)
             if item is None:
@@ -177,6 +199,12 @@ class Decode:
         if last is not None and run_of(last) != run:
             _tell_runs(decoded, records)
         return decoded
+
+    def _other(self, value: bytes, record: InboundRecord, partition: int) -> ChangeEvent | TransactionMarker | None:
+        """Whatever it is."""
+        if value.startswith(_INLINE):
+            return self._with_schema(value, record, partition)
+        return self._envelope(self._decode_envelope(value), value, record, partition, None)
 
     def _with_schema(
         self, value: bytes, record: InboundRecord, partition: int
@@ -195,7 +223,12 @@ class Decode:
         return self._envelope(self._decode_envelope(payload), payload, record, partition, schema)
 
     def _envelope(
-        self, envelope: Envelope, value: bytes, record: InboundRecord, partition: int, schema: bytes | None
+        self,
+        envelope: Envelope,
+        value: bytes,
+        record: InboundRecord,
+        partition: int,
+        schema: bytes | None,
     ) -> ChangeEvent | TransactionMarker | None:
         source = envelope.source
         if source is None:
@@ -207,7 +240,17 @@ class Decode:
                 return None
         if schema is not None:
             table.learn(schema)
-        return self._change(table, envelope, source, record, partition)
+        elif source.table is not None and table is not self.signals:
+            self._note(table, source.schema, source.table, partition)
+        after = None if envelope.after == RAW_NULL else table.row(envelope.after)
+        return self._change(table, envelope, after, record, partition)
+
+    def _note(self, table: TableDecoder, schema: str, name: str, partition: int) -> None:
+        """A row without an inline schema came: are all of this partition of one table?"""
+        if partition not in self._only:
+            self._only[partition] = table, envelope_of_table(self.connector, schema, name, table.used)
+        elif (known := self._only[partition]) is not None and known[0] is not table:
+            self._only[partition] = None
 
     def _table_of(self, source: Source) -> TableDecoder | None:
         """By the collection's whole name; remembered by the table's name alone where that is enough."""
@@ -233,15 +276,13 @@ class Decode:
         self,
         table: TableDecoder,
         envelope: Envelope,
-        source: Source,
+        after: Row | None,
         record: InboundRecord,
         partition: int,
     ) -> ChangeEvent | None:
-        op = envelope.op
-        if op not in _OPERATIONS:
+        op, source = envelope.op, envelope.source
+        if op not in _OPERATIONS or source is None:
             return None
-        image = envelope.after
-        after = None if image == RAW_NULL else table.row(image)
         partial = table.sparse
         lacks: tuple[str, ...] = ()
         if partial and after is not None and UNKNOWN in after:
@@ -253,7 +294,7 @@ class Decode:
         row_key = record.key() or b""
         if op == "t":
             row_key = b""
-        elif not row_key.startswith(_PLAIN_KEY) or row_key.startswith(_INLINE):
+        elif row_key[:1] != b"{" or row_key.startswith(_INLINE):
             row_key = key_payload(record.key(), record)
             if not row_key:
                 raise _no_key(table, record)

@@ -36,6 +36,7 @@ from bridge.state.store import Store
 
 LAYOUTS = b"layout\x00"
 _key = itemgetter(0)
+_ABSENT: Any = object()  # None is a row that is known not to be there
 
 
 class RowState:
@@ -60,6 +61,7 @@ class RowState:
         self._numbers = {prefix: number for number, prefix in enumerate(self._prefixes)}
         self._indexes = Indexes(mappings, {table: number for number, table in enumerate(self._layouts)})
         self._half = max(cache_rows // 2, 1)
+        self._room = self._half  # how much may be young before it is looked at again
         self._young: dict[Any, Any] = {}
         self._old: dict[Any, Any] = {}
         self._dirty: dict[bytes, Any] = {}
@@ -81,16 +83,11 @@ class RowState:
 
     def get(self, table: int, row_key: bytes) -> StoredRow | None:
         key = self._prefixes[table] + row_key
-        stored: StoredRow | None
-        try:
-            stored = self._young[key]
-        except KeyError:
-            pass
-        else:
+        stored: StoredRow | None = self._young.get(key, _ABSENT)
+        if stored is not _ABSENT:
             return stored
-        if key in self._old:
-            stored = self._old[key]
-        else:
+        stored = self._old.get(key, _ABSENT)
+        if stored is _ABSENT:
             data = self._store.get(key) if self._spilled is None else self._spilled.get(key, self._store)
             stored = None if data is None else self._row(table, data)
         self._remember(key, stored)
@@ -141,16 +138,22 @@ class RowState:
         return keys
 
     def _remember(self, place: Any, value: Any) -> None:
-        """Two generations: what is used stays, what is not is dropped with the older one; what is dirty stays too."""
         young = self._young
         young[place] = value
-        if len(young) > self._half + len(self._dirty) + len(self._dirty_index):
-            older = self._old
+        if len(young) > self._room:
+            self._age()
+
+    def _age(self) -> None:
+        """Two generations: what is used stays, what is not is dropped with the older one; what is dirty stays too."""
+        young, older = self._young, self._old
+        kept = self._half + len(self._dirty) + len(self._dirty_index)
+        if len(young) > kept:
             dirty = (*self._dirty, *self._dirty_index)
             self._old = young
             self._young = {
                 key: young[key] if key in young else older[key] for key in dirty if key in young or key in older
             }
+        self._room = kept + self._half // 8
 
     def _packed(self, stored: StoredRow) -> bytes:
         return encode((stored.position, stored.created, self.layout, *stored.row))
@@ -271,16 +274,15 @@ class RowState:
             key = meta_key(name)
             records.append(ChangelogRecord(key, data))
             store.append((key, None if data is None else _encode_named(name, data)))
-        for key, stored in self._dirty.items():
-            value = None if stored is None else self._packed(stored)
-            record = ChangelogRecord(key, value)
-            records.append(record)
-            store.append(record)
+        packed = self._packed
+        rows = [ChangelogRecord(key, stored and packed(stored)) for key, stored in self._dirty.items()]
+        records += rows
+        store += rows
         for place, changed in self._dirty_index.items():
             prefix = index_prefix(*place)
-            store.extend((prefix + row_key, row_key if there else None) for row_key, there in changed.items())
+            store += [(prefix + row_key, row_key if there else None) for row_key, there in changed.items()]
         self._dirty, self._dirty_meta, self._dirty_index = {}, {}, {}
-        self._taken.extend(store)
+        self._taken += store
         return records if spilled is None else SpilledChanges(spilled, records)
 
     def committed(self, stamp: bytes) -> None:

@@ -136,10 +136,11 @@ class LmdbStore:
             with self._env.begin(write=True) as transaction:
                 put, delete = transaction.put, transaction.delete
                 for key, value in items:
+                    place = key if len(key) <= _LONGEST_KEY else _bounded(key)
                     if value is None:
-                        delete(_bounded(key))
+                        delete(place)
                     else:
-                        put(_bounded(key), value)
+                        put(place, value)
         except lmdb.Error as error:
             raise Fatal(
                 f"the local state in {self._directory} cannot be written: {error}",
