@@ -91,9 +91,16 @@ class Shop:
         assert wait_until(lambda: wanted <= client.list_topics(timeout=10).topics.keys(), SECONDS)
         wait_for_offsets(self.stack, "shop")
 
-    def register(self) -> None:
+    def register(self, *more: str) -> None:
+        """``more``: tables that join the capture."""
         fast = {"heartbeat.interval.ms": "500", "incremental.snapshot.chunk.size": "64"}
-        self.stack.register("shop", self.stack.debezium_postgres("shop", TABLES) | fast)
+        self.stack.register("shop", self.stack.debezium_postgres("shop", [*TABLES, *more]) | fast)
+
+    def is_published(self, table: str) -> bool:
+        """Whether changes of it are decoded from now on: when a connector that was registered again has begun."""
+        query = "SELECT 1 FROM pg_publication_tables WHERE schemaname || '.' || tablename = %s"
+        with psycopg.connect(**self.stack.postgres) as connection:  # type: ignore[arg-type]
+            return connection.execute(query, [table]).fetchone() is not None
 
     def sql(self, text: str) -> None:
         with psycopg.connect(**self.stack.postgres, autocommit=True) as connection:  # type: ignore[arg-type]
@@ -186,6 +193,18 @@ def test_a_table_that_a_mapping_takes_up_is_backfilled_from_the_topics_while_the
     bridge.stop()
 
 
+def signalled(application: Application, table: str) -> tuple[Bridge, str]:
+    """A backfill from the database, beside a bridge that it lets begin; the bridge, and what it told."""
+    command = [sys.executable, "-m", "bridge", "backfill", "--signal", "--config", str(application.config)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as backfill:
+        assert backfill.stderr is not None
+        assert table in backfill.stderr.readline()
+        bridge = application.start()
+        _, told = backfill.communicate(timeout=SECONDS + 60)
+    assert backfill.returncode == 0, told
+    return bridge, told
+
+
 def test_a_lookup_is_backfilled_by_a_signal_while_other_aggregates_go_on(shop: Shop) -> None:
     application = shop.application("signal", mapping())
     bridge = application.start()
@@ -194,13 +213,7 @@ def test_a_lookup_is_backfilled_by_a_signal_while_other_aggregates_go_on(shop: S
     write(application, mapping(customer=True))
     bridge.stop()
 
-    command = [sys.executable, "-m", "bridge", "backfill", "--signal", "--config", str(application.config)]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as backfill:
-        assert backfill.stderr is not None
-        assert "public.t_cust" in backfill.stderr.readline()
-        bridge = application.start()
-        _, told = backfill.communicate(timeout=SECONDS + 60)
-    assert backfill.returncode == 0, told
+    bridge, told = signalled(application, "public.t_cust")
     assert "public.t_cust, public.t_ord: complete" in told or "public.t_cust: complete" in told
     shop.sql("UPDATE t_ord SET st = 'B' WHERE ord_no = 10")
     assert await_event(bridge, application, 10, status="B")["tier"] == "gold"
@@ -224,6 +237,35 @@ def test_a_snapshot_in_the_middle_of_changes_changes_nothing(shop: Shop, kind: s
     bridge.stop()
     told = [data for _, data in events(application) if 11 <= data["orderId"] <= 60 and data["lines"][0]["sku"] == kind]
     assert len(told) == 51, "one event for each second update, and one for the last"
+
+
+def test_a_table_that_joins_the_capture_later_is_read_by_a_signal(shop: Shop) -> None:
+    """Its rows that were there before are in no record of the topics."""
+    application = shop.application("late", mapping())
+    bridge = application.start()
+    shop.sql("CREATE TABLE t_late (id int PRIMARY KEY, ord_no int NOT NULL, sku text NOT NULL)")
+    shop.sql("INSERT INTO t_late SELECT n, n, 'early' FROM generate_series(300, 309) n")
+    shop.sql("INSERT INTO t_ord SELECT n, 'N', n, 1 FROM generate_series(300, 309) n")
+    await_event(bridge, application, 309, status="N")
+    shop.register("public.t_late")
+    assert wait_until(lambda: shop.is_published("public.t_late"), SECONDS), "the connector did not take it up"
+    shop.sql("INSERT INTO t_late VALUES (1, 300, 'late'), (2, 1, 'late')")
+    client = AdminClient({"bootstrap.servers": shop.stack.bootstrap})
+    topic = "shop.public.t_late"
+    assert wait_until(lambda: topic in client.list_topics(timeout=10).topics, SECONDS), "the table did not join"
+    bridge.stop()
+
+    application.inputs["topics"].append(topic)
+    write(application, mapping(lines=True).replace("public.t_line", "public.t_late"))
+    refused = run_command("run", "--config", str(application.write_config("a")))
+    assert refused.returncode == 70
+    assert b"B503" in refused.stderr
+    bridge, _ = signalled(application, "public.t_late")
+    shop.sql("UPDATE t_ord SET st = 'S' WHERE ord_no IN (300, 301)")
+    early = [{"id": 300, "sku": "early"}]
+    assert await_event(bridge, application, 300, status="S")["lines"] == [{"id": 1, "sku": "late"}, *early]
+    assert await_event(bridge, application, 301, status="S")["lines"] == [{"id": 301, "sku": "early"}]
+    bridge.stop()
 
 
 def test_what_changed_while_the_slot_was_lost_is_published_and_ghosts_are_deleted(shop: Shop) -> None:
