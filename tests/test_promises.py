@@ -59,10 +59,9 @@ def test_a_model_that_did_not_change_fires_only_rules_that_look_at_steps() -> No
 
 def test_a_state_of_other_columns_is_refused_with_what_to_do() -> None:
     state = RowState(MemoryStore(), mappings())
-    key = b'{"ord_no":1}'
-    state.restore([ChangelogRecord(b"rpublic.t_ord\x00" + key, b"\x96\x01\x00\x01\x01\xa1N\xa1x")], b"")
+    row = ChangelogRecord(b'rpublic.t_ord\x00{"ord_no":1}', b"\x96\x01\x00\x01\x01\xa1N\xa1x")
     with pytest.raises(Fatal) as caught:
-        state.get(0, key)
+        state.restore([row], b"")
     assert caught.value.code == "B503"
     assert "public.t_ord has 3 columns there, its layout has 2" in caught.value.message
     assert "bridge backfill" in caught.value.hint

@@ -153,7 +153,7 @@ class RowState:
             self._young = {
                 key: young[key] if key in young else older[key] for key in dirty if key in young or key in older
             }
-        self._room = kept + self._half // 8
+        self._room = kept
 
     def _packed(self, stored: StoredRow) -> bytes:
         return encode((stored.position, stored.created, self.layout, *stored.row))
@@ -275,7 +275,7 @@ class RowState:
             records.append(ChangelogRecord(key, data))
             store.append((key, None if data is None else _encode_named(name, data)))
         packed = self._packed
-        rows = [ChangelogRecord(key, stored and packed(stored)) for key, stored in self._dirty.items()]
+        rows = [ChangelogRecord(key, None if stored is None else packed(stored)) for key, stored in self._dirty.items()]
         records += rows
         store += rows
         for place, changed in self._dirty_index.items():
@@ -389,11 +389,11 @@ class RowState:
         if number is None:
             return []  # a table that no mapping uses any more
         items: list[tuple[bytes, bytes | None]] = [(key, value)]
+        new_row = None if value is None else self._columns(number, value)
         indexes = self._indexes.of_table.get(number)
         if indexes is None:
-            return items  # neither what it was nor what it is says where else it stands
+            return items  # what it was does not matter: it stands nowhere else
         before = self._store.get(key)
-        new_row = None if value is None else self._columns(number, value)
         if before is not None:
             items.extend(self._unindexed(number, row_key, self._columns(number, before), new_row))
         for index in indexes:

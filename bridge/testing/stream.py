@@ -199,13 +199,14 @@ class OrderStream:
         tables = ",".join(
             f'{{"data_collection":"public.{table}","event_count":{count}}}' for table, count in counts.items()
         )
-        yield self._marker("END", str(len(changes)), f"[{tables}]")
+        end = self._marker("END", str(len(changes)), f"[{tables}]")
         self._last_end = self._lsn
         milliseconds = self._now_us // 1000
         self.facts += [Fact(name, self._lsn, milliseconds, data) for name, data in self._happened]
         self._happened.clear()
         self.row_changes += len(changes)
         self.transactions += 1
+        yield end  # last: whoever stops here has the account of all that was yielded
 
     def _marker(self, status: str, count: str, tables: str) -> Record:
         number = f"{self._xid}:{self._lsn}"

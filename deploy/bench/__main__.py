@@ -18,11 +18,9 @@ as deploy/bench/figures.py makes them; --readme writes those into README.md, res
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import statistics
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -36,17 +34,16 @@ from bridge.testing.stream import OrderStream
 from deploy.bench import bridge_config, figures
 from deploy.bench.figures import BRIDGE, PASSTHROUGH, Score
 from deploy.bench.measure import BenchError, Group, Result, Run
+from deploy.bench.own import on_own_kafka
 from deploy.bench.passthrough import EVERY, READING
 from deploy.bench.peers.install import install
 from deploy.bench.peers.peer import Peer, PeerGroup
 from deploy.bench.topics import PARTITIONS, count_records, fill, make_topics, read_records
 from deploy.bench.verdict import Verdict, judge, payload, payload_of, whole, whole_record
-from deploy.stack import Stack, StackError
 
 PREFIX = "shop"
 WARM_PREFIX = "warm"
 ONCE_SECONDS = 60.0  # a peer that takes longer for a run runs once
-STACK_HOME = Path(__file__).resolve().parents[2] / ".stack" / "run" / "bench"
 
 
 class Bench:
@@ -181,16 +178,16 @@ def measure(bench: Bench, options: argparse.Namespace, peers: Sequence[Peer]) ->
     return dict(scores)
 
 
-def compare(stack: Stack, directory: Path, options: argparse.Namespace) -> dict[str, Any]:
+def compare(bootstrap: str, directory: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Everything, on one stream; with peers on two."""
     machine = figures.machine()
     peers = install(print) if options.peers else []
-    bench = Bench(stack.bootstrap, directory, OrderStream(PREFIX, options.rows, options.seed))
+    bench = Bench(bootstrap, directory, OrderStream(PREFIX, options.rows, options.seed))
     bench.fill()
     scores = measure(bench, options, peers)
     said = bench.figures(scores)
     if peers:
-        longer = Bench(stack.bootstrap, directory, OrderStream(WARM_PREFIX, options.warm_rows, options.seed))
+        longer = Bench(bootstrap, directory, OrderStream(WARM_PREFIX, options.warm_rows, options.seed))
         longer.fill()
         warm = longer.summary(measure(longer, options, peers), cold=False)
         results = {"machine": machine, "cold": bench.summary(scores, cold=True), "warm": warm}
@@ -223,20 +220,18 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Start Kafka, run, print."""
     options = parse()
-    try:
-        with Stack(STACK_HOME, services=("kafka",)) as stack, tempfile.TemporaryDirectory(prefix="bench-") as place:
-            directory = options.keep or Path(place)
-            directory.mkdir(parents=True, exist_ok=True)
-            if options.profile:
-                bench = Bench(stack.bootstrap, directory, OrderStream(PREFIX, options.rows, options.seed))
-                bench.fill()
-                bench.show(BRIDGE, 0, bench.bridge(0, profile=True))
-                return 0
-            print(json.dumps(compare(stack, directory, options)))
-    except (BenchError, StackError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+
+    def run(bootstrap: str, place: Path) -> dict[str, Any] | None:
+        directory = options.keep or place
+        directory.mkdir(parents=True, exist_ok=True)
+        if not options.profile:
+            return compare(bootstrap, directory, options)
+        bench = Bench(bootstrap, directory, OrderStream(PREFIX, options.rows, options.seed))
+        bench.fill()
+        bench.show(BRIDGE, 0, bench.bridge(0, profile=True))
+        return None
+
+    return on_own_kafka("bench", run)
 
 
 if __name__ == "__main__":

@@ -12,23 +12,21 @@ import argparse
 import json
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from bridge.testing.expected import events_of
 from bridge.testing.stream import OrderStream, Record
 from deploy.bench import bridge_config
 from deploy.bench.measure import BenchError, Run
-from deploy.bench.topics import PARTITIONS, TIMEOUT_SECONDS, headers_of, make_topics
-from deploy.stack import Stack, StackError
+from deploy.bench.own import on_own_kafka
+from deploy.bench.topics import PARTITIONS, TIMEOUT_SECONDS, headers_of, make_topics, read_records
 
-STACK_HOME = Path(__file__).resolve().parents[2] / ".stack" / "run" / "latency"
 MORE_THAN_ENOUGH: Final = 1 << 40  # row changes; the clock ends the stream
 CUSTOMERS: Final = 1_000
 WARM_SECONDS: Final = 10.0  # written first and not counted: connections and caches of everyone are cold
@@ -129,62 +127,50 @@ def _transactions(records: Iterator[Record], markers: str) -> Iterator[list[Reco
             found = []
 
 
-def ends_written(bootstrap: str, topic: str) -> dict[int, float]:
-    """When the broker appended each END, by its commit position; seconds since the epoch."""
-    consumer = Consumer(READ | {"bootstrap.servers": bootstrap})
-    place = TopicPartition(topic, 0, 0)
-    consumer.assign([place])
-    end = consumer.get_watermark_offsets(place, timeout=TIMEOUT_SECONDS)[1]
-    found: dict[int, float] = {}
-    at = 0
-    while at < end:
-        for message in consumer.consume(10_000, 1.0):
-            if message.error() is not None:
-                raise KafkaException(message.error())
-            at = (message.offset() or 0) + 1
-            marker = json.loads(message.value() or b"{}")
-            if marker["status"] == "END":
-                found[int(marker["id"].partition(":")[2])] = message.timestamp()[1] / 1000
-    consumer.close()
-    return found
+def received_and_written(bootstrap: str, stream: OrderStream, receipts: Receipts) -> list[tuple[float, float]]:
+    """Of each event: when it was received, and when the broker had appended its END; seconds since the epoch.
 
-
-def latencies(stream: OrderStream, receipts: Receipts, ends: dict[int, float], since: float) -> list[float]:
-    """Milliseconds of each event whose END was appended after ``since``. Raises BenchError where one is missing or doubled."""
+    Raises BenchError where one is missing or came twice.
+    """
+    ends = {}
+    for message in read_records(bootstrap, [stream.transaction_topic]):
+        marker = json.loads(message.value() or b"{}")
+        if marker["status"] == "END":
+            ends[int(marker["id"].partition(":")[2])] = message.timestamp()[1] / 1000
     facts = stream.facts
+    receipts.await_count(len(facts))
+    at = receipts.at
     events = [dict(event.headers)["ce_id"].decode() for event in events_of(facts)]
-    if receipts.doubled or set(events) != set(receipts.at):
-        raise BenchError(f"{len(receipts.at)} events, {receipts.doubled} of them twice, instead of {len(events)}")
-    pairs = [(receipts.at[event], ends[fact.position]) for event, fact in zip(events, facts, strict=True)]
-    return sorted((received - written) * 1000 for received, written in pairs if written > since)
+    if receipts.doubled or set(events) != set(at):
+        raise BenchError(f"{len(at)} events, {receipts.doubled} of them twice, instead of {len(events)}")
+    return [(at[event], ends[fact.position]) for event, fact in zip(events, facts, strict=True)]
 
 
-def latency_figures(
-    bootstrap: str, directory: Path, rate: float, seconds: float, name: str = "latency"
-) -> dict[str, Any]:
+def latency_figures(bootstrap: str, directory: Path, rate: float, seconds: float) -> dict[str, Any]:
     """The whole run."""
+    name = "latency"
     stream = OrderStream(name, MORE_THAN_ENOUGH, customers=CUSTOMERS)
     topics = dict.fromkeys(stream.topics, PARTITIONS) | {stream.transaction_topic: 1}
     make_topics(bootstrap, topics, {"message.timestamp.type": "LogAppendTime"})
     setup = bridge_config.write(directory / name, name, bootstrap, stream)
     setup.prepare()
     receipts = Receipts(bootstrap, setup.output)
-    run = Run(setup.command(profile=False), directory / "bridge.log")
-    started = time.monotonic()
-    run.wait(setup.owner)
-    ready = time.monotonic() - started
     writer = Writer(bootstrap, stream)
+    started = time.monotonic()
+    run = Run(setup.command(profile=False), directory / "bridge.log")
     try:
+        run.wait(setup.owner)
+        ready = time.monotonic() - started
         writer.snapshot()
         writer.write(rate, WARM_SECONDS)
         since, writer.late_seconds = time.time(), 0.0
         writer.write(rate, seconds)
-        receipts.await_count(len(stream.facts))
+        pairs = received_and_written(bootstrap, stream, receipts)
         commits = setup.commits()
     finally:
         run.stop()
         receipts.close()
-    found = latencies(stream, receipts, ends_written(bootstrap, stream.transaction_topic), since)
+    found = sorted((received - written) * 1000 for received, written in pairs if written > since)
     places = statistics.quantiles(found, n=1000)
     return {
         "p50_ms": round(places[499], 1),
@@ -207,13 +193,9 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=500.0, help="source transactions a second")
     parser.add_argument("--seconds", type=float, default=120.0, help="how long they are written")
     options = parser.parse_args()
-    try:
-        with Stack(STACK_HOME, services=("kafka",)) as stack, tempfile.TemporaryDirectory(prefix="latency-") as place:
-            print(json.dumps(latency_figures(stack.bootstrap, Path(place), options.rate, options.seconds)))
-    except (BenchError, StackError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return on_own_kafka(
+        "latency", lambda bootstrap, place: latency_figures(bootstrap, place, options.rate, options.seconds)
+    )
 
 
 if __name__ == "__main__":

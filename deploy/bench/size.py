@@ -9,10 +9,8 @@ JSON object.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +20,10 @@ from confluent_kafka import Consumer, TopicPartition
 
 from deploy.bench import bridge_config
 from deploy.bench.large import ImportStream, Memory
+from deploy.bench.own import on_own_kafka
 from deploy.bench.restore import restore_figures
 from deploy.bench.topics import TIMEOUT_SECONDS, count_records, event_type, fill
-from deploy.stack import Stack
 
-STACK_HOME = Path(__file__).resolve().parents[2] / ".stack" / "run" / "size"
 SESSION_SECONDS = 6  # how long a killed bridge is missed
 PATIENCE_SECONDS = 1800.0
 
@@ -125,12 +122,9 @@ def main() -> int:
         "--rows", type=int, default=0, help="default: 1,000,000 of a transaction, 10,000,000 of a state"
     )
     options = parser.parse_args()
-    with Stack(STACK_HOME, services=("kafka",)) as stack, tempfile.TemporaryDirectory(prefix="size-") as place:
-        if options.what == "state":
-            print(json.dumps(restore_figures(stack.bootstrap, Path(place), options.rows or 10_000_000)))
-        else:
-            print(json.dumps(transaction_figures(stack.bootstrap, Path(place), options.rows or 1_000_000)))
-    return 0
+    if options.what == "state":
+        return on_own_kafka("size", lambda kafka, place: restore_figures(kafka, place, options.rows or 10_000_000))
+    return on_own_kafka("size", lambda kafka, place: transaction_figures(kafka, place, options.rows or 1_000_000))
 
 
 if __name__ == "__main__":

@@ -15,13 +15,12 @@ All settings are the defaults, so that each includes the time after which the gr
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,19 +30,17 @@ import yaml
 
 from bridge.cli.common import mapping_set
 from bridge.config import load
-from bridge.testing.expected import events_of
 from bridge.testing.stream import OrderStream
 from deploy.bench import bridge_config
 from deploy.bench.bridge_config import Setup
 from deploy.bench.large import ROWS_PER_ORDER
-from deploy.bench.latency import MORE_THAN_ENOUGH, Receipts, Writer, ends_written
-from deploy.bench.measure import BenchError, Run
+from deploy.bench.latency import MORE_THAN_ENOUGH, Receipts, Writer, received_and_written
+from deploy.bench.measure import Run
+from deploy.bench.own import on_own_kafka
 from deploy.bench.restore import changelog, fill
 from deploy.bench.topics import PARTITIONS, make_topics
-from deploy.stack import Stack, StackError
 from deploy.stack.process import free_ports
 
-STACK_HOME = Path(__file__).resolve().parents[2] / ".stack" / "run" / "takeover"
 RATE: Final = 50.0  # source transactions a second
 CUSTOMERS: Final = 1_000
 PATIENCE_SECONDS: Final = 600.0
@@ -104,24 +101,17 @@ class Takeovers:
             while not stop.is_set():
                 writer.write(RATE, 1.0)
 
-        thread = threading.Thread(target=write)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
+        with ThreadPoolExecutor(1) as threads:
+            written = threads.submit(write)
+            try:
+                yield
+            finally:
+                stop.set()
+        written.result()
 
     def gaps(self) -> list[float]:
         """Seconds from each kill to the first event of a transaction after it. Raises BenchError where one is missing."""
-        facts = self.stream.facts
-        self.receipts.await_count(len(facts))
-        ends = ends_written(self._bootstrap, self.stream.transaction_topic)
-        events = [dict(event.headers)["ce_id"].decode() for event in events_of(facts)]
-        at = self.receipts.at
-        if self.receipts.doubled or set(events) != set(at):
-            raise BenchError(f"{len(at)} events, {self.receipts.doubled} of them twice, instead of {len(events)}")
-        pairs = [(at[event], ends[fact.position]) for event, fact in zip(events, facts, strict=True)]
+        pairs = received_and_written(self._bootstrap, self.stream, self.receipts)
         return [round(min(seen for seen, end in pairs if end > kill) - kill, 2) for kill in self.kills]
 
     def close(self) -> None:
@@ -166,13 +156,7 @@ def main() -> int:
     )
     parser.add_argument("--aggregates", type=int, default=1_000_000, help="in state, of five rows each")
     options = parser.parse_args()
-    try:
-        with Stack(STACK_HOME, services=("kafka",)) as stack, tempfile.TemporaryDirectory(prefix="takeover-") as place:
-            print(json.dumps(takeover_figures(stack.bootstrap, Path(place), options.aggregates)))
-    except (BenchError, StackError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return on_own_kafka("takeover", lambda bootstrap, place: takeover_figures(bootstrap, place, options.aggregates))
 
 
 if __name__ == "__main__":
