@@ -37,7 +37,7 @@ down: $(STAMP)  ## stop what `make up` started
 	@$(PY) -m deploy.stack down
 
 test: lint  ## everything: lint, types, import rules, then all tests
-	@$(PY) -m pytest
+	@$(PY) -m pytest --durations=60
 
 lint: $(STAMP)  ## ruff, mypy and the import rules
 	@$(PY) -m ruff check .

@@ -15,6 +15,7 @@ import pytest
 
 from bridge.cli import main, output
 from bridge.model import Diagnostic
+from tests.running import running
 
 GOLDEN = Path(__file__).parent / "golden" / "diagnostics"
 ESCAPE = "\x1b["
@@ -145,7 +146,7 @@ def in_terminal(folder: Path, environment: dict[str, str]) -> str:
         "--catalog",
         f"{folder}/catalog.yaml",
     ]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, env=settings | environment) as process:
+    with running(command, stdout=subprocess.DEVNULL, stderr=theirs, env=settings | environment) as process:
         os.close(theirs)
         said = b"".join(iter(lambda: read(ours), b""))
         assert process.wait() == 78

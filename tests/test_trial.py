@@ -26,6 +26,7 @@ from bridge.located_yaml import parse
 from bridge.trial.difference import differences
 from bridge.trial.mask import Mask
 from bridge.trial.writing import flow, with_test
+from tests.running import running
 
 ROOT = Path(__file__).resolve().parents[1]
 LANGUAGE = ROOT / "mappings" / "README.md"
@@ -523,17 +524,15 @@ def test_watching(tmp_path: Path) -> None:
     """It runs again when a file changes, mistakes and all, until Ctrl-C."""
     (tmp_path / "ticket.yaml").write_text(BASE + NOTED)
     command = [sys.executable, "-m", "bridge", "test", "--mappings", str(tmp_path), "--watch"]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
-    ) as running:
-        assert running.stdout
-        until(running.stdout, "1 passed, 0 failed")
+    with running(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=1) as watching:
+        assert watching.stdout
+        until(watching.stdout, "1 passed, 0 failed")
         (tmp_path / "ticket.yaml").write_text(BASE + NOTED.replace("notes: 1}\n", "notes: 22}\n"))
-        until(running.stdout, "0 passed, 1 failed")
+        until(watching.stdout, "0 passed, 1 failed")
         (tmp_path / "ticket.yaml").write_text(BASE + NOTED + "  - nonsense\n")
-        until(running.stdout, "1 mistake")
-        running.send_signal(signal.SIGINT)
-        assert running.wait(30) == 0
+        until(watching.stdout, "1 mistake")
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(30) == 0
 
 
 def until(lines: Any, wanted: str) -> None:

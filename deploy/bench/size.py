@@ -12,7 +12,8 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -49,18 +50,22 @@ class LargeTransaction:
             {"bootstrap.servers": bootstrap, "group.id": "watch", "isolation.level": "read_uncommitted"}
         )
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """One more bridge."""
-        log = (self._directory / "bridge.log").open("ab")
-        with log:
-            return subprocess.Popen(self.setup.command(profile=False), stdout=log, stderr=log)
+    @contextmanager
+    def start(self) -> Iterator[subprocess.Popen[bytes]]:
+        """One more bridge, which does not outlive the block: who waits for one that never ends would wait for ever."""
+        with (self._directory / "bridge.log").open("ab") as log:
+            process = subprocess.Popen(self.setup.command(profile=False), stdout=log, stderr=log)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
     def killed_in_the_middle(self) -> float:
         """A bridge that dies when its events begin to be written. Returns how long it lived, in seconds."""
         started = time.monotonic()
         with self.start() as process:
             self._await(process, lambda: self._written() > 0, 0.005)
-            process.kill()
         return time.monotonic() - started
 
     def ends(self) -> dict[str, float]:
@@ -71,6 +76,7 @@ class LargeTransaction:
                 self._await(process, lambda: self.seen() > 0, 0.5)
                 seconds = time.monotonic() - started
             process.terminate()
+            process.wait(PATIENCE_SECONDS)
         return {
             "seconds": round(seconds, 1),
             "anonymous_mib": round(memory.anonymous),

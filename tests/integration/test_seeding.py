@@ -21,6 +21,7 @@ from confluent_kafka.admin import AdminClient
 from deploy.stack import Stack
 from deploy.stack.process import wait_until
 from tests.integration.seen import ROOT, Application, Bridge, run_command, visible, wait_for_offsets
+from tests.running import running
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
@@ -196,7 +197,7 @@ def test_a_table_that_a_mapping_takes_up_is_backfilled_from_the_topics_while_the
 def signalled(application: Application, table: str) -> tuple[Bridge, str]:
     """A backfill from the database, beside a bridge that it lets begin; the bridge, and what it told."""
     command = [sys.executable, "-m", "bridge", "backfill", "--signal", "--config", str(application.config)]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as backfill:
+    with running(command, cwd=ROOT, stderr=subprocess.PIPE) as backfill:
         assert backfill.stderr is not None
         assert table in backfill.stderr.readline()
         bridge = application.start()

@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from deploy.stack import Stack
 from tests.integration.seen import ROOT, run_command
+from tests.running import running
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
@@ -43,7 +44,7 @@ def test_nothing_is_lost_doubled_or_reordered(kafka_stack: Stack) -> None:
 
 def test_interrupted_it_cleans_up(kafka_stack: Stack) -> None:
     words = [sys.executable, "-m", "bridge", "torture", "--bootstrap", kafka_stack.bootstrap, "--faults", "none,kill"]
-    with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with running(words, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stderr is not None
         assert any(line.startswith("round 1  none") for line in process.stderr)  # by now the next run has begun
         process.send_signal(signal.SIGINT)
