@@ -46,7 +46,7 @@ class Record(NamedTuple):
 class OrderStream:
     """``records()`` gives every record in the order in which Debezium would; the counts are right when it has ended."""
 
-    TABLES = ("t_cust", "t_ord", "t_ord_line", "t_pay")
+    TABLES: tuple[str, ...] = ("t_cust", "t_ord", "t_ord_line", "t_pay")
 
     def __init__(
         self,
