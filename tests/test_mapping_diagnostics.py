@@ -55,6 +55,16 @@ def test_another_sources_files_are_checked_without_this_catalog() -> None:
     )
 
 
+@pytest.mark.parametrize("key", ["aggregate", "source", "key", "tables", "model", "events"])
+def test_a_misspelt_key_is_one_mistake(key: str) -> None:
+    """What it holds is read all the same: nothing else is missing, and mistakes in it are found."""
+    sound = "\n" + (GOLDEN / "sound.yaml").read_text()
+    found = diagnose([("a.yaml", sound.replace(f"\n{key}:", f"\n{key}l:"))], CATALOG)
+    assert [str(one).partition("\n")[0].partition(" ")[2] for one in found] == [
+        f"M001: unknown key '{key}l'; did you mean '{key}'?"
+    ]
+
+
 def test_one_aggregate_per_source() -> None:
     sound = (GOLDEN / "sound.yaml").read_text()
     assert [d.code for d in diagnose([("a.yaml", sound), ("b.yaml", sound)])] == ["M029"]

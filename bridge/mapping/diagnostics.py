@@ -77,20 +77,25 @@ RUNTIME_CODES: Final[dict[str, str]] = {
 }
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint with the nearest known word, or ''."""
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that is probably meant."""
     names = sorted(set(known))
     lowered = {name.lower(): name for name in names}
     if word.lower() in lowered:
-        return f"did you mean '{lowered[word.lower()]}'?"
+        return lowered[word.lower()]
     if len(word) > MAX_WORD:
-        return ""
+        return None
     if len(names) > MAX_COMPARED:  # comparing is slow: of a whole catalog only the likeliest are looked at
         letters = set(word)
         likely = nsmallest(MAX_COMPARED, names, key=lambda name: (len(letters ^ set(name)), abs(len(name) - len(word))))
         names = sorted(likely)
-    close = get_close_matches(word, names, n=1, cutoff=0.6)
-    return f"did you mean '{close[0]}'?" if close else ""
+    return next(iter(get_close_matches(word, names, n=1, cutoff=0.6)), None)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint with the nearest known word, or ''."""
+    found = nearest(word, known)
+    return "" if found is None else f"did you mean '{found}'?"
 
 
 class EnoughError(Exception):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from bridge.located_yaml import Path
-from bridge.mapping.diagnostics import Report, Source, did_you_mean
+from bridge.mapping.diagnostics import Report, Source, did_you_mean, nearest
 
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 DOTTED: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\.([A-Za-z_][A-Za-z0-9_$#]*)\Z")
@@ -25,23 +25,28 @@ class Section:
         self.report = report
         self.path = path
         self.data = data
+        self._written: dict[str, str] = {}  # key → how it is misspelt
 
     def __contains__(self, key: str) -> bool:
         return key in self.data
 
     def at(self, key: str) -> Path:
-        return (*self.path, key)
+        return (*self.path, self._written.get(key, key))
 
     @property
     def place(self) -> str:
         return self.report.located.place(self.path)
 
     def only(self, *keys: str) -> None:
-        """Report keys that are not among ``keys``."""
-        for key in self.data:
+        """Report keys that are not among ``keys``. One that is misspelt is read as what is meant: nothing else is missing."""
+        for key, value in tuple(self.data.items()):
             if key not in keys:
                 hint = did_you_mean(key, keys) or f"there are {', '.join(keys)}"
                 self.report.add("M001", self.at(key), f"unknown key '{key}'", hint, key=True)
+                meant = nearest(key, keys)
+                if meant is not None and meant not in self.data:
+                    self.data = self.data | {meant: value}
+                    self._written[meant] = key
 
     def bad(self, code: str, key: str, message: str, hint: str = "") -> None:
         self.report.add(code, self.at(key), message, hint)

@@ -21,16 +21,13 @@ from confluent_kafka import Consumer, TopicPartition
 
 from deploy.bench import bridge_config
 from deploy.bench.large import ImportStream, Memory
+from deploy.bench.measure import BenchError
 from deploy.bench.own import on_own_kafka
 from deploy.bench.restore import restore_figures
 from deploy.bench.topics import TIMEOUT_SECONDS, count_records, event_type, fill
 
 SESSION_SECONDS = 6  # how long a killed bridge is missed
 PATIENCE_SECONDS = 1800.0
-
-
-class SizeError(Exception):
-    """Something else came out than went in."""
 
 
 class LargeTransaction:
@@ -92,7 +89,7 @@ class LargeTransaction:
         events = count_records(self._bootstrap, [self.setup.output], lambda message: str(message.key()))
         expected = self.stream.expected.total()
         if len(events) != expected or events.total() != expected:
-            raise SizeError(f"{events.total()} events of {len(events)} orders instead of {expected}")
+            raise BenchError(f"{events.total()} events of {len(events)} orders instead of {expected}")
 
     def _written(self) -> int:
         """Records in the events' topic, committed or not."""
@@ -104,7 +101,7 @@ class LargeTransaction:
         until = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             if process.poll() is not None or time.monotonic() > until:
-                raise SizeError((self._directory / "bridge.log").read_text()[-3000:])
+                raise BenchError((self._directory / "bridge.log").read_text()[-3000:])
             time.sleep(pause)
 
 
@@ -114,7 +111,7 @@ def transaction_figures(bootstrap: str, directory: Path, rows: int) -> dict[str,
     print(f"{large.stream.row_changes:,} rows in one transaction, written")
     print(f"killed after {large.killed_in_the_middle():.1f} s, {large.seen()} events visible")
     if large.seen():
-        raise SizeError("events of a transaction that is not committed are visible")
+        raise BenchError("events of a transaction that is not committed are visible")
     figures = large.ends()
     large.check()
     return {"rows": large.stream.row_changes, "events": large.stream.expected.total(), **figures}
