@@ -73,14 +73,15 @@ def read_records(bootstrap: str, topics: Iterable[str]) -> Iterator[Message]:
     known = consumer.list_topics(timeout=TIMEOUT_SECONDS).topics
     places = [TopicPartition(topic, number, 0) for topic in topics for number in known[topic].partitions]
     consumer.assign(places)
-    unfinished = len(places)
+    unfinished = {(place.topic, place.partition) for place in places}
     while unfinished:
         for message in consumer.consume(10_000, READ_SECONDS):
             error = message.error()
             if error is None:
                 yield message
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client has no other name for it
-                unfinished -= 1
+                # again, where more became visible in the meantime
+                unfinished.discard((message.topic() or "", message.partition() or 0))
             else:
                 raise KafkaException(error)
     consumer.close()

@@ -78,7 +78,7 @@ class Shop:
         wait_for_offsets(self.stack, "one")
 
     @contextmanager
-    def load(self, rate: float = 120) -> Iterator[None]:
+    def load(self, rate: float = 60) -> Iterator[None]:
         """Clerks at work for as long as the test does something else."""
         seed = next(self._loads)
         server = self._clerks("--rate", str(rate), "--seconds", "120", "--seed", str(seed))
