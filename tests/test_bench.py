@@ -75,7 +75,12 @@ def test_medians_and_the_start_of_a_process() -> None:
     cold = summary({"bridge": runs}, row_changes=1000, events=5, cold=True)["who"]["bridge"]
     warm = summary({"bridge": runs}, row_changes=1000, events=5, cold=False)["who"]["bridge"]
     assert (cold["row_changes_per_s"], warm["row_changes_per_s"]) == (200, 250)
-    assert (warm["cpu_us_per_row_change"], warm["peak_rss_mib"], warm["wrong"], warm["runs"]) == (3000.0, 108, 2, 3)
+    assert (warm["cpu_us_per_row_change"], warm["peak_anonymous_mib"], warm["wrong"], warm["runs"]) == (
+        3000.0,
+        108,
+        2,
+        3,
+    )
 
 
 def test_readme_and_chart_are_those_of_the_run() -> None:

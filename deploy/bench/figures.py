@@ -52,7 +52,7 @@ def _medians(runs: Sequence[Score], row_changes: int, *, cold: bool) -> dict[str
         "runs": len(runs),
         "row_changes_per_s": round(row_changes / seconds),
         "cpu_us_per_row_change": round(cpu / row_changes * 1e6, 1),
-        "peak_rss_mib": round(max(result.peak_rss_mib for result in results)),
+        "peak_anonymous_mib": round(max(result.peak_anonymous_mib for result in results)),
     }
     if verdicts:
         for name in ("missing", "doubled", "wrong"):
@@ -99,7 +99,7 @@ def block(results: Figures) -> str:
     lines = [
         setting,
         "",
-        "| | row changes/s, cold | warm | CPU µs per row change, cold | warm | peak memory, warm | ratio, warm | runs |",
+        "| | row changes/s, cold | warm | CPU µs per row change, cold | warm | peak anonymous, warm | ratio, warm | runs |",
         "|---|---|---|---|---|---|---|---|",
         *(_speed(name, cold, warm) for name in warm["who"]),
         "",
@@ -123,7 +123,7 @@ def _speed(name: str, cold: Figures, warm: Figures) -> str:
         f"{other['row_changes_per_s']:,}",
         f"{one['cpu_us_per_row_change']}",
         f"{other['cpu_us_per_row_change']}",
-        f"{other['peak_rss_mib']:,} MiB",
+        f"{other['peak_anonymous_mib']:,} MiB",
         f"{other['row_changes_per_s'] / base:.2f}",
         f"{one['runs']}, {other['runs']}",
     ]

@@ -38,7 +38,7 @@ class Result:
 
     wall_seconds: float
     cpu_seconds: float
-    peak_rss_mib: float
+    peak_anonymous_mib: float
     start_seconds: float  # from the start of the process to the start of the clock; not in wall_seconds
 
 
@@ -142,10 +142,10 @@ class Run:
         time.sleep(POLL_SECONDS)
 
     def _note_memory(self) -> None:
-        # Not ru_maxrss: a child inherits the peak of the process that started it.
+        # Anonymous: mapped files, the local store above all, are the page cache's, which gives them up when others need room.
         with contextlib.suppress(OSError, IndexError):
             status = Path(f"/proc/{self._process.pid}/status").read_text()
-            line = next((line for line in status.splitlines() if line.startswith("VmHWM")), "VmHWM: 0 kB")
+            line = next((line for line in status.splitlines() if line.startswith("RssAnon")), "RssAnon: 0 kB")
             self._peak_kib = max(self._peak_kib, int(line.split()[1]))
 
     def _ended(self, *, wait: bool = False) -> bool:
