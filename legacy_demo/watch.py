@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -16,7 +17,7 @@ BATCH = 1_000
 WAIT_SECONDS = 0.2
 
 
-class Watcher:
+class Watcher(ABC):
     """Reads topics from their beginning in a thread of its own; a context manager."""
 
     def __init__(self, bootstrap: str, topics: Sequence[str]) -> None:
@@ -63,9 +64,9 @@ class Watcher:
                 lambda: all(self._positions[partition] >= end for partition, end in ends.items()), timeout
             )
 
+    @abstractmethod
     def seen(self, message: Message) -> None:
         """Called for each record, in the order of its partition."""
-        raise NotImplementedError
 
     def _read(self) -> None:
         while not self._ended.is_set():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -16,6 +17,7 @@ from deploy.bench import figures
 from deploy.bench.figures import BEGIN, END, Score, block, chart, summary, with_block
 from deploy.bench.measure import Result
 from deploy.bench.verdict import Told, Verdict, judge, payload, whole
+from deploy.stack.process import running
 
 ROOT = Path(__file__).resolve().parents[1]
 HAPPENED = [Told("1", "OrderPlaced", "a"), Told("1", "OrderPaid", "b"), Told("2", "OrderPlaced", "c")]
@@ -65,6 +67,12 @@ def test_order_and_type_name_an_event_of_the_stream() -> None:
     assert len(names) == len(set(names)) > 200
 
 
+def test_a_process_does_not_outlive_its_block() -> None:
+    with pytest.raises(KeyError), running(["sleep", "600"]) as process:
+        raise KeyError
+    assert process.returncode == -signal.SIGKILL
+
+
 # -- the figures -----------------------------------------------------------------------------------------------------
 
 
@@ -75,12 +83,8 @@ def test_medians_and_the_start_of_a_process() -> None:
     cold = summary({"bridge": runs}, row_changes=1000, events=5, cold=True)["who"]["bridge"]
     warm = summary({"bridge": runs}, row_changes=1000, events=5, cold=False)["who"]["bridge"]
     assert (cold["row_changes_per_s"], warm["row_changes_per_s"]) == (200, 250)
-    assert (warm["cpu_us_per_row_change"], warm["peak_anonymous_mib"], warm["wrong"], warm["runs"]) == (
-        3000.0,
-        108,
-        2,
-        3,
-    )
+    figures_of_both = ("cpu_us_per_row_change", "peak_anonymous_mib", "wrong", "runs")
+    assert [warm[name] for name in figures_of_both] == [3000.0, 108, 2, 3]
 
 
 def test_readme_and_chart_are_those_of_the_run() -> None:

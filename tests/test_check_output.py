@@ -15,7 +15,7 @@ import pytest
 
 from bridge.cli import main, output
 from bridge.model import Diagnostic
-from tests.running import running
+from deploy.stack.process import running
 
 GOLDEN = Path(__file__).parent / "golden" / "diagnostics"
 ESCAPE = "\x1b["

@@ -13,6 +13,7 @@ import pytest
 from bridge.core.decode import Decode
 from bridge.mapping import load
 from bridge.testing.stream import MAPPING, OrderStream
+from deploy.bench.growth import GrowingStream, Shape, mapping_set, rows_before
 from deploy.bench.inprocess import SOURCE, InProcess, Work
 
 ROWS = 3_000
@@ -49,3 +50,16 @@ def test_a_few_calls_more_are_noticed(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(Decode, "records", slower)
     assert counted(tmp_path) > CALLS * PYTHONS_DIFFER
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_growth_is_measured_on_streams_that_mean_events(tmp_path: Path, *, reads: bool) -> None:
+    """Of every kind at once: ``python -m deploy.bench.growth`` lets one of them grow at a time."""
+    shape = Shape(tables=2, rows=7, children=3, mappings=2, aggregates=10, schemas=True, reads=reads)
+    stream, mappings = GrowingStream(shape, 300), mapping_set(shape)
+    core = InProcess(tmp_path, stream, mappings, rows_before(shape, mappings))
+    done = core.work(stream.records())
+    core.close()
+    assert done.row_changes == 300
+    assert done.events % shape.mappings == 0
+    assert 30 < done.events // shape.mappings <= 60  # one change in ten is news, and may be taken back

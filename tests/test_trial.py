@@ -26,7 +26,7 @@ from bridge.located_yaml import parse
 from bridge.trial.difference import differences
 from bridge.trial.mask import Mask
 from bridge.trial.writing import flow, with_test
-from tests.running import running
+from deploy.stack.process import running
 
 ROOT = Path(__file__).resolve().parents[1]
 LANGUAGE = ROOT / "mappings" / "README.md"

@@ -94,8 +94,12 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint with the nearest known word, or ''."""
-    found = nearest(word, known)
-    return "" if found is None else f"did you mean '{found}'?"
+    return asked(nearest(word, known))
+
+
+def asked(word: str | None) -> str:
+    """That hint, with the word that is probably meant."""
+    return "" if word is None else f"did you mean '{word}'?"
 
 
 class EnoughError(Exception):

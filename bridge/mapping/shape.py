@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from bridge.located_yaml import Path
-from bridge.mapping.diagnostics import Report, Source, did_you_mean, nearest
+from bridge.mapping.diagnostics import Report, Source, asked, nearest
 
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 DOTTED: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\.([A-Za-z_][A-Za-z0-9_$#]*)\Z")
@@ -41,9 +41,9 @@ class Section:
         """Report keys that are not among ``keys``. One that is misspelt is read as what is meant: nothing else is missing."""
         for key, value in tuple(self.data.items()):
             if key not in keys:
-                hint = did_you_mean(key, keys) or f"there are {', '.join(keys)}"
-                self.report.add("M001", self.at(key), f"unknown key '{key}'", hint, key=True)
                 meant = nearest(key, keys)
+                hint = asked(meant) or f"there are {', '.join(keys)}"
+                self.report.add("M001", self.at(key), f"unknown key '{key}'", hint, key=True)
                 if meant is not None and meant not in self.data:
                     self.data = self.data | {meant: value}
                     self._written[meant] = key

@@ -59,11 +59,11 @@ class Everything:
         self._late = late
         self._end = tuple(log.ends)
         self._seen: set[object] = set()
-        self._todo = [_Node(Kept(), (), 0)]
+        self._ahead = [_Node(Kept(), (), 0)]
 
     def failing(self) -> Way | None:
         """The shortest way that does not give what is right; None if there is none."""
-        for node in self._todo:
+        for node in self._ahead:
             first = self._replayed(node)
             for number, read in enumerate(list(self._batches(first))):
                 machine = self._replayed(node) if number else first
@@ -87,13 +87,13 @@ class Everything:
         if place in self._seen:
             return None
         self._seen.add(place)
-        self._todo.append(way)
+        self._ahead.append(way)
         if kept in self._seen:
             return None
         self._seen.add(kept)
         after_death = _Node(machine.kept.copy(), (), 1)
         if self._late:
-            self._todo.append(after_death)
+            self._ahead.append(after_death)
             return None
         heir = self._replayed(after_death)
         error = self._step(heir, self._end)

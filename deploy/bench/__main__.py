@@ -8,7 +8,7 @@ JSON object:
   records_per_s          input records, markers and seeds included
   row_changes_per_s      row changes alone
   cpu_us_per_row_change  processor time of the whole process, start included, in microseconds
-  peak_anonymous_mib           the highest anonymous memory of any run, looked at fifty times a second
+  peak_anonymous_mib     the highest anonymous memory of any run, looked at fifty times a second
 
 With --peers other frameworks do as much of the job as they can on the same records (deploy/bench/peers), their events
 are judged the same way, and all do it once more on a second, longer stream. The object then has ``cold`` and ``warm``,

@@ -1,14 +1,13 @@
 """Growth: what a row change costs while one thing around it grows, and all others stay as they are.
 
-``python -m deploy.bench.growth`` runs the core in this process (see ``inprocess``): updates of existing rows, one in ten of
-them news to the business. Each line is one shape: the processor time of a row change in microseconds, the smallest of
+``python -m deploy.bench.growth`` runs the core in this process (see ``inprocess``): updates of existing rows, about one
+in five of them an event. Each line is one shape: the processor time of a row change in microseconds, the smallest of
 three runs, and how many functions are called for it. ``--most``: the most aggregates (default 1,000,000).
 """
 
 from __future__ import annotations
 
 import argparse
-import random
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,20 +16,17 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from bridge.core.packed import encode
 from bridge.mapping import load
 from bridge.model import ChangelogRecord, MappingSet
 from bridge.runtime.daemon import spare_collections
 from bridge.testing.order import Row
 from bridge.testing.stream import OrderStream, Record
 from deploy.bench.inprocess import SOURCE, InProcess, Work
+from deploy.bench.restore import STRIDE, stored_row
 
 RUNS: Final = 3
 COUNTED_ROWS: Final = 1_000
-NEWS: Final = 10  # one change in so many is an event
-POSITION: Final = 1_000  # of what is there already, before any transaction
-CREATED: Final = 1
-STRIDE: Final = 7_368_787  # a prime: each aggregate once, the next one far away
+NEWS: Final = 10  # one change in so many is news, and so is the next one of that row, which takes it back
 
 
 class Shape(NamedTuple):
@@ -62,7 +58,6 @@ class GrowingStream(OrderStream):
         roots = [shape.table(number) for number in range(shape.tables)]
         self.TABLES = (*roots, *(f"{root}_line" for root in roots))
         self._shape = shape
-        self._dice = random.Random(1)  # noqa: S311 - dice, not secrets
         self._schemas = {table: inline_schema(self.prefix, table) for table in self.TABLES} if shape.schemas else {}
 
     def records(self) -> Iterator[Record]:
@@ -70,16 +65,16 @@ class GrowingStream(OrderStream):
         while self.row_changes < self.wanted:
             for _ in range(min(self._shape.rows, self.wanted - self.row_changes)):
                 place += 1
-                self._change(self._dice.randrange(self._shape.aggregates), place)
+                self._change(self.dice().randrange(self._shape.aggregates), place)
             for record in self._commit():
                 yield self._with_schema(record) if self._schemas else record
 
     def _change(self, number: int, place: int) -> None:
-        """An update. What the event looks at changes in one of ten."""
+        """An update; what it says of the row holds until the next one."""
         shape = self._shape
         news = place // NEWS if place % NEWS == 0 else 0
         if shape.reads:
-            row = line(number, self._dice.randrange(shape.children), quantity=1 + news)
+            row = line(number, self.dice().randrange(shape.children), quantity=1 + news)
             self.change(f"{shape.table(number)}_line", "u", {"id": row["id"]}, row)
         else:
             self.change(shape.table(number), "u", {"id": number}, root(number, f"S{news}" if news else "A", place))
@@ -163,26 +158,22 @@ def mapping_set(shape: Shape) -> MappingSet:
 
 def rows_before(shape: Shape, mappings: MappingSet) -> Iterator[ChangelogRecord]:
     """The state in which every run begins."""
-
-    def record(table: str, row: Row) -> ChangelogRecord:
-        name = f"public.{table}"
-        used = [row[column] for column in mappings.layouts[name].columns]
-        return ChangelogRecord(b'r%b\x00{"id":%d}' % (name.encode(), row["id"]), encode((POSITION, CREATED, 1, *used)))
-
+    layouts = mappings.layouts
     for place in range(shape.aggregates):
         number = place * STRIDE % shape.aggregates
         table = shape.table(number)
-        yield record(table, root(number, "A"))
+        yield stored_row(layouts, table, {"id": number}, root(number, "A"))
         for child in range(shape.children):
-            yield record(f"{table}_line", line(number, child))
+            row = line(number, child)
+            yield stored_row(layouts, f"{table}_line", {"id": row["id"]}, row)
 
 
 def measure(shape: Shape) -> tuple[float, float]:
     """Microseconds and calls of one row change."""
     mappings = mapping_set(shape)
     with tempfile.TemporaryDirectory(prefix="growth-") as directory:
-        core = InProcess(Path(directory), GrowingStream(shape, 0), mappings, rows_before(shape, mappings))
         stream = GrowingStream(shape, 0)
+        core = InProcess(Path(directory), stream, mappings, rows_before(shape, mappings))
         spare_collections()
 
         def work(changes: int, *, count: bool) -> Work:

@@ -19,14 +19,13 @@ import msgspec
 
 from bridge.core.pipeline import Pipeline
 from bridge.model import ChangelogRecord, InputPartition, MappingSet, PlainRecord, SourceSettings
+from bridge.runtime.restore import PART
 from bridge.runtime.worker import Limits
 from bridge.state.rows import RowState
 from bridge.state.store import LmdbStore
 from bridge.testing.stream import OrderStream, Record
 
 SOURCE: Final = "legacy"
-STORE_BYTES: Final = 1 << 36  # address space
-PART: Final = 30_000  # as restore does
 
 
 class Work(msgspec.Struct):
@@ -48,7 +47,7 @@ class InProcess:
         self._offsets: Counter[str] = Counter()  # of the next record of each topic
         self._partitions = [InputPartition(topic, 0) for topic in (*tables, stream.transaction_topic)]
         self._limits = Limits()
-        self._state = RowState(LmdbStore(directory, STORE_BYTES), mappings, self._limits.state_cache_rows)
+        self._state = RowState(LmdbStore(directory), mappings, self._limits.state_cache_rows)
         rows = iter(state)
         while part := list(islice(rows, PART)):
             self._state.restore(part, b"")
@@ -66,7 +65,7 @@ class InProcess:
         done = Work()
         started = time.process_time()
         if count:
-            _counted(lambda: self._take_all(fetched, done), done)
+            done.calls = _calls(lambda: self._take_all(fetched, done))
         else:
             self._take_all(fetched, done)
             done.seconds = time.process_time() - started
@@ -114,8 +113,8 @@ class InProcess:
         return self._read
 
 
-def _counted(run: Callable[[], None], done: Work) -> None:
-    """Count every call that ``run`` makes."""
+def _calls(run: Callable[[], None]) -> int:
+    """How many functions ``run`` calls."""
     count = 0
 
     def called(_frame: FrameType, event: str, _argument: object) -> None:
@@ -128,4 +127,4 @@ def _counted(run: Callable[[], None], done: Work) -> None:
         run()
     finally:
         sys.setprofile(None)
-    done.calls = count
+    return count

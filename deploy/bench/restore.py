@@ -36,7 +36,7 @@ from deploy.bench.topics import TIMEOUT_SECONDS
 POSITION = 26_700_000
 CREATED = 1
 FIRST_ORDER = 100_000_000  # none of a stream that goes on meanwhile
-STRIDE = 7_368_787  # a prime: each order once, the next one far away
+STRIDE = 7_368_787  # a prime: each root once, the next one far away
 
 
 def restore_figures(bootstrap: str, directory: Path, rows: int) -> dict[str, float]:
@@ -70,15 +70,16 @@ def changelog(mappings: MappingSet, rows: int) -> Iterator[ChangelogRecord]:
     for place in range(orders):
         number = FIRST_ORDER + place * STRIDE % orders
         order = {"ord_no": number, "rec_typ": "O", "cust_no": number % 5000, "ord_stat": "P", "tot_cents": number}
-        yield _record(layouts, "t_ord", {"ord_no": number}, order | {"cur": "EUR", "plc_dt": POSITION * number})
+        yield stored_row(layouts, "t_ord", {"ord_no": number}, order | {"cur": "EUR", "plc_dt": POSITION * number})
         for line in range(1, ROWS_PER_ORDER - 1):
             key = {"ord_no": number, "line_no": line}
-            yield _record(layouts, "t_ord_line", key, {"itm_cd": f"SKU-{number}   ", "qty": 2, "prc_cents": 1999})
+            yield stored_row(layouts, "t_ord_line", key, {"itm_cd": f"SKU-{number}   ", "qty": 2, "prc_cents": 1999})
         payment = {"ord_no": number, "st": "C", "amt_cents": number, "del_flg": "N"}
-        yield _record(layouts, "t_pay", {"pay_no": number}, payment)
+        yield stored_row(layouts, "t_pay", {"pay_no": number}, payment)
 
 
-def _record(layouts: Any, table: str, key: dict[str, int], values: dict[str, Any]) -> ChangelogRecord:
+def stored_row(layouts: Any, table: str, key: dict[str, int], values: dict[str, Any]) -> ChangelogRecord:
+    """A row in the changelog, of before any transaction of a stream."""
     name = f"public.{table}"
     row = [(key | values).get(column) for column in layouts[name].columns]
     row_key = json.dumps(key, separators=(",", ":")).encode()

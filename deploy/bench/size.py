@@ -25,6 +25,7 @@ from deploy.bench.measure import BenchError
 from deploy.bench.own import on_own_kafka
 from deploy.bench.restore import restore_figures
 from deploy.bench.topics import TIMEOUT_SECONDS, count_records, event_type, fill
+from deploy.stack.process import running
 
 SESSION_SECONDS = 6  # how long a killed bridge is missed
 PATIENCE_SECONDS = 1800.0
@@ -48,15 +49,11 @@ class LargeTransaction:
         )
 
     @contextmanager
-    def start(self) -> Iterator[subprocess.Popen[bytes]]:
-        """One more bridge, which does not outlive the block: who waits for one that never ends would wait for ever."""
-        with (self._directory / "bridge.log").open("ab") as log:
-            process = subprocess.Popen(self.setup.command(profile=False), stdout=log, stderr=log)
-        try:
+    def start(self) -> Iterator[subprocess.Popen[str]]:
+        """One more bridge, until the block's end."""
+        command = self.setup.command(profile=False)
+        with (self._directory / "bridge.log").open("ab") as log, running(command, stdout=log, stderr=log) as process:
             yield process
-        finally:
-            process.kill()
-            process.wait()
 
     def killed_in_the_middle(self) -> float:
         """A bridge that dies when its events begin to be written. Returns how long it lived, in seconds."""
@@ -97,7 +94,7 @@ class LargeTransaction:
         places = [TopicPartition(self.setup.output, number) for number in known.partitions]
         return sum(self._watcher.get_watermark_offsets(place, timeout=TIMEOUT_SECONDS)[1] for place in places)
 
-    def _await(self, process: subprocess.Popen[bytes], condition: Callable[[], bool], pause: float) -> None:
+    def _await(self, process: subprocess.Popen[str], condition: Callable[[], bool], pause: float) -> None:
         until = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             if process.poll() is not None or time.monotonic() > until:

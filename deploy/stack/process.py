@@ -14,9 +14,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 POLL_SECONDS = 0.05
 LOG_TAIL_LINES = 25
@@ -231,3 +233,16 @@ def port_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+@contextmanager
+def running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process that does not outlive the block: ``Popen``'s own waits for ever for one that never ends.
+
+    ``options``: those of ``Popen``.
+    """
+    with subprocess.Popen(command, text=True, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()

@@ -19,9 +19,8 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from deploy.stack import Stack
-from deploy.stack.process import wait_until
+from deploy.stack.process import running, wait_until
 from tests.integration.seen import ROOT, Application, Bridge, run_command, visible, wait_for_offsets
-from tests.running import running
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from confluent_kafka import Producer
 
 from deploy.bench.size import LargeTransaction
+from deploy.bench.topics import make_topics, read_records
 from deploy.stack import Stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -43,3 +45,24 @@ def test_a_transaction_too_long_for_its_timeout_says_so_and_shows_nothing(kafka_
     large.setup.config.write_text(long_enough)
     large.ends()
     large.check()
+
+
+def test_who_reads_to_the_end_does_not_count_an_end_twice(kafka_stack: Stack) -> None:
+    """A partition whose end comes again, because more was written meanwhile, is one partition."""
+    bootstrap, count = kafka_stack.bootstrap, 50_000  # takes several reads
+    make_topics(bootstrap, {"moving": 1, "long": 1})
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 50})
+    for _ in range(count):
+        producer.produce("long", bytes(2_000))
+        while len(producer) > 10_000:
+            producer.poll(0.1)
+    producer.produce("moving", "one")
+    producer.flush()
+    read = 0
+    for message in read_records(bootstrap, ["moving", "long"]):
+        if message.topic() == "long":
+            read += 1
+        elif read < count:
+            producer.produce("moving", "one more")
+            producer.flush()
+    assert read == count

@@ -13,8 +13,8 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from deploy.stack import Stack
+from deploy.stack.process import running
 from tests.integration.seen import ROOT, run_command
-from tests.running import running
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
